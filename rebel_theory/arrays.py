@@ -1,0 +1,63 @@
+"""Small numerical pieces that every layer shares: types, log-space softmax, divergences.
+
+Arrays are double precision; a shape written ``(..., S, A)`` has any number of leading batch axes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """Return log-probabilities along the last axis, shape (..., A).
+
+    Entries of ``-inf`` stay ``-inf`` (an action ruled out); each row needs one finite entry. Nothing
+    overflows: a row of ``(0, 1e6)`` gives ``(-1e6, 0)``.
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)  # (..., A), largest entry 0
+    normaliser: FloatArray = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    result: FloatArray = shifted - normaliser
+    return result
+
+
+def safe_log(probabilities: FloatArray) -> FloatArray:
+    """Return the elementwise logarithm with ``log 0 = -inf`` and no warning; subnormal numbers are exact."""
+    with np.errstate(divide="ignore"):
+        result: FloatArray = np.log(probabilities)
+    return result
+
+
+def expectation(weights: FloatArray, values: FloatArray) -> FloatArray:
+    """Return ``sum_a weights[..., a] values[..., a]`` with ``0 * inf = 0``, shape (...)."""
+    terms = np.multiply(weights, values, where=weights > 0, out=np.zeros(np.broadcast_shapes(weights.shape, values.shape)))
+    total: FloatArray = terms.sum(axis=-1)
+    return total
+
+
+def kl_rows(log_p: FloatArray, log_q: FloatArray) -> FloatArray:
+    """Return KL(p || q) of every row from log-probabilities, shape (...); ``inf`` where q misses p's support."""
+    p = np.exp(log_p)
+    with np.errstate(invalid="ignore"):
+        difference = np.where(p > 0, log_p - log_q, 0.0)
+    # sum of p ln(p/q) is non-negative; rounding may leave -1e-17
+    return np.maximum(expectation(p, difference), 0.0)
+
+
+def total_variation_rows(p: FloatArray, q: FloatArray) -> FloatArray:
+    """Return half the L1 distance of every row, shape (...)."""
+    distance: FloatArray = 0.5 * np.abs(p - q).sum(axis=-1)
+    return distance
+
+
+def frozen(array: Any, dtype: type = np.float64) -> NDArray[Any]:
+    """Return a read-only C-ordered copy as ``dtype``."""
+    copy = np.array(array, dtype=dtype, order="C", copy=True)
+    copy.setflags(write=False)
+    return copy
