@@ -1,0 +1,122 @@
+"""A claim: a statement, its source, a measurement, the test of it, and a control that must be refuted.
+
+Everything that a claim file needs is imported from here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import pandas as pd
+from numpy.random import Generator
+
+from rebel_bench.judge import AtLeast, Equality, Inequality, Judgement, Test, Verdict
+from rebel_bench.rate import Rate
+from rebel_bench.scale import Scale
+from rebel_bench.streams import stream
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "AtLeast",
+    "Claim",
+    "Drawing",
+    "Equality",
+    "Inequality",
+    "Judgement",
+    "Measurement",
+    "Part",
+    "Rate",
+    "Scale",
+    "Test",
+    "Verdict",
+    "stream",
+]
+
+Part: TypeAlias = Literal["check", "control"]
+Measurement: TypeAlias = Callable[[Generator, Scale], pd.DataFrame]
+Drawing: TypeAlias = "Callable[[Figure, pd.DataFrame, pd.DataFrame], None]"
+
+_ID = re.compile(
+    r"[A-Z]{1,8}[0-9]{1,6}[a-z]?"
+)  # also a file name, so nothing that a file system could mistake
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One statement that can be checked, in one file.
+
+    Attributes
+    ----------
+    id, title
+        Such as ``"C2"`` (letters, digits, perhaps one small letter), and a heading of a few words.
+    statement, latex
+        The statement in plain words, and optionally as a formula for the docs (without dollars).
+    source
+        Where it comes from: arXiv id and theorem.
+    test
+        How the cases are judged: ``Equality``, ``Inequality``, ``Rate`` or ``AtLeast``.
+    check
+        ``check(rng, scale)`` measures and returns a tidy table, one row per case.
+    control, control_statement
+        The same measurement with something deliberately broken, and what. It must come out refuted.
+    figure
+        ``figure(fig, cases, control_cases)`` draws on an empty Matplotlib figure; None for no figure.
+    panels
+        Rows and columns of panels, for the figure's proportions.
+    """
+
+    id: str
+    title: str
+    statement: str
+    source: str
+    test: Test
+    check: Measurement
+    control: Measurement
+    control_statement: str
+    latex: str = ""
+    figure: Drawing | None = None
+    panels: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise ValueError(
+                f"claim id {self.id!r}: expected capital letters and a number, such as C2 or E10"
+            )
+        for name in ("title", "statement", "source", "control_statement"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"claim {self.id}: {name} is empty, write it down")
+
+    def measure(self, part: Part, scale: Scale, seed: int) -> pd.DataFrame:
+        """Return the cases of ``part`` from its own random stream: equal arguments, equal cases."""
+        measurement = self.check if part == "check" else self.control
+        cases = measurement(stream("claim", self.id, part, seed=seed), scale)
+        if not isinstance(cases, pd.DataFrame):
+            raise TypeError(
+                f"claim {self.id}: {part} returned {type(cases).__name__}, expected a pandas DataFrame"
+            )
+        return cases.reset_index(drop=True)
+
+    def judge(self, part: Part, cases: pd.DataFrame) -> Judgement:
+        """Return the verdict over ``cases``; a control refuted by NaN alone is inconclusive.
+
+        A broken variant that merely crashes into NaN would otherwise pass for evidence that the test can tell
+        right from wrong.
+        """
+        judgement = self.test.judge(cases)
+        if (
+            part == "control"
+            and judgement.verdict == "refuted"
+            and judgement.undefined == judgement.violations
+        ):
+            if judgement.undefined == 0:
+                return judgement  # a refuted rate counts groups, and may have none outside
+            note = (
+                "the control is refuted by NaN alone, which shows nothing: break it so that it stays finite"
+            )
+            return replace(judgement, verdict="inconclusive", note=note)
+        return judgement

@@ -1,0 +1,89 @@
+"""``rebel-theory verify``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import tyro
+
+from rebel_bench.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check claims: one row each, with the verdict of the claim and the verdict of its control.
+
+    A control is the same measurement with something deliberately broken; a claim counts only if it holds and
+    its control is refuted. The exit code is 0 if that is so for every claim, and 1 otherwise.
+    """
+
+    EXAMPLES: ClassVar[str] = """Examples:
+  rebel-theory verify                              every claim, in a minute or so
+  rebel-theory verify C2 e1,e2 --scale paper       three claims, as many cases as for a figure
+  rebel-theory verify --workers 8 --json > all.json
+  rebel-theory verify --claims my_conjectures      your own claim files"""
+
+    ids: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="[ID ...]", help_behavior_hint="(default: all)"),
+    ] = ()
+    """Claims to check, such as C2 e1 or c2,e1."""
+    scale: Literal["quick", "paper", "full"] = "quick"
+    """How many cases: a test run, a figure, or a cluster."""
+    seed: int = 0
+    """Which random streams; the same seed gives the same numbers for any number of workers."""
+    workers: int = 1
+    """Processes."""
+    cluster: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = (
+        None
+    )
+    """Run on the cluster at this address (not yet in this version)."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object on stdout instead of a table."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results")
+    """Folder for the results (Parquet) and the figures."""
+    figures: bool = True
+    """Draw the figures too, as PNG and PDF."""
+    claims: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: built in)")] = (
+        None
+    )
+    """A folder of claim files, instead of the ones that ship."""
+
+    def __call__(self) -> int:
+        """Check the claims and print the verdicts."""
+        from rebel_bench.errors import UserError
+
+        if self.cluster is not None:
+            raise UserError(
+                "--cluster is not yet in this version: leave it out, and use --workers N on one machine"
+            )
+        with one_thread(spawning=False):  # before NumPy loads, so that one worker rounds as many do
+            from rebel_bench import tables
+            from rebel_bench.atomic import require_writable
+            from rebel_bench.progress import OnStderr
+            from rebel_bench.runner import verify
+
+        result = verify(
+            self.ids,
+            scale=self.scale,
+            seed=self.seed,
+            workers=self.workers,
+            out=self.out,
+            claims=self.claims,
+            progress=OnStderr(),
+        )
+        # the verdicts first: a figure that fails must not take them along
+        if self.json:
+            tables.print_verification_json(result)
+        else:
+            tables.print_verification(result)
+        if self.figures:
+            from rebel_bench.render import render
+
+            drawings = self.out / "figures"
+            require_writable(drawings)
+            for outcome in result:
+                render(outcome.claim, outcome.cases, outcome.control_cases, drawings)
+        return 0 if result.passed else 1

@@ -1,0 +1,60 @@
+"""Units in this process or in spawned ones; the results do not depend on which."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+
+from rebel_bench.errors import ClaimError, UserError
+from rebel_bench.threads import one_thread
+from rebel_bench.units import Failed, Measured, Unit, measure
+
+
+def run_units(units: Sequence[Unit], workers: int) -> Iterator[Measured]:
+    """Yield every unit's result as it is finished; raise :class:`ClaimError` at the first that failed.
+
+    Worker processes are spawned, not forked: a fork copies locks that Numba's and BLAS's threads may hold.
+    """
+    if workers < 1:
+        raise UserError(f"--workers {workers}: expected at least 1")
+    if workers == 1:
+        for unit in units:
+            yield _checked(measure(unit))
+        return
+    with one_thread(spawning=True):
+        yield from _spawned(units, min(workers, len(units)))
+
+
+def _spawned(units: Sequence[Unit], workers: int) -> Iterator[Measured]:
+    context = multiprocessing.get_context("spawn")
+    ours = set(multiprocessing.active_children())  # not ours, rather: they were there before
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    try:
+        futures = [pool.submit(measure, unit) for unit in units]
+        for future in as_completed(futures):
+            yield _checked(future.result())
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise ClaimError(
+            "in a worker process",
+            "The process ended without an answer: it ran out of memory or was killed. Try fewer --workers.",
+        ) from None
+    finally:
+        # after an error or Ctrl-C nobody waits for the units still running; after success there are none
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - ours:
+            child.terminate()
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which ends the workers: one message instead of one traceback each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _checked(result: Measured | Failed) -> Measured:
+    if isinstance(result, Failed):
+        raise ClaimError(result.where, result.details)
+    return result

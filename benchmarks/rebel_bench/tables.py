@@ -1,0 +1,134 @@
+"""What the commands print on stdout: tables for people, strict JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rebel_bench.claim import Claim
+from rebel_bench.runner import Outcome, Verification
+
+_COLOURS = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
+_LOG_WIDTH = 140  # where there is no terminal to ask: wide enough that no row has to wrap figures
+
+
+def claim_row(claim: Claim) -> dict[str, str]:
+    """Return what is said about a claim in a list."""
+    return {
+        "id": claim.id,
+        "title": claim.title,
+        "statement": claim.statement,
+        "latex": claim.latex,
+        "source": claim.source,
+        "test": type(claim.test).__name__,
+        "criterion": claim.test.describe(),
+        "control": claim.control_statement,
+    }
+
+
+def print_claims(claims: Sequence[Claim]) -> None:
+    """Print a table of claims."""
+    table = Table()
+    for column in ("id", "statement", "source", "test", "control: broken is"):
+        table.add_column(column, no_wrap=column == "id", overflow="fold")
+    for claim in claims:
+        # Text, because a str would be read as markup, and [s=1, a=0] eaten
+        row = (claim.id, claim.statement, claim.source, claim.test.describe(), claim.control_statement)
+        table.add_row(*map(Text, row))
+    _console().print(table)
+
+
+def print_verification(result: Verification) -> None:
+    """Print one row a claim, a sentence for every claim that failed, and a summary."""
+    table = Table()
+    table.add_column("id", no_wrap=True)
+    table.add_column("claim", overflow="fold", ratio=1)
+    for column in ("verdict", "control"):
+        table.add_column(column, no_wrap=True)
+    for column in ("measured", "bound", "cases", "violations", "seconds"):
+        table.add_column(column, no_wrap=True, justify="right")
+    for o in result:
+        j = o.judgement
+        figures = (
+            _number(j.measured),
+            _number(j.bound),
+            str(j.n_cases),
+            str(j.violations),
+            f"{o.seconds:.2f}",
+        )
+        # the control's verdict is good when it is refuted, so it is coloured the other way round
+        good = "green" if o.control.verdict == "refuted" else "red"
+        table.add_row(
+            Text(o.claim.id),
+            Text(o.claim.title),
+            Text(j.verdict, style=_COLOURS[j.verdict]),
+            Text(o.control.verdict, style=good),
+            *map(Text, figures),
+        )
+    console = _console()
+    console.print(table)
+    for o in result:
+        if not o.passed:
+            console.print(Text(_complaint(o)))
+    console.print(Text(_summary(result)))
+
+
+def _complaint(o: Outcome) -> str:
+    parts = []
+    if o.judgement.verdict != "holds":
+        parts.append(f"the claim is {o.judgement.verdict} ({_reason(o.claim, o.judgement.note)})")
+    if o.control.verdict != "refuted":
+        parts.append(
+            f"its control {o.control.verdict}, where it must be refuted ({o.claim.control_statement}; "
+            f"{_reason(o.claim, o.control.note)})"
+        )
+    return f"{o.claim.id}: {'; '.join(parts)}"
+
+
+def _reason(claim: Claim, note: str) -> str:
+    return note or f"tested: {claim.test.describe()}"
+
+
+def _summary(result: Verification) -> str:
+    n, failed = len(result), [o.claim.id for o in result if not o.passed]
+    if failed:
+        return f"{len(failed)} of {n} claims failed: {', '.join(failed)}"
+    return f"{n} of {n} claims hold, and every control is refuted"
+
+
+def print_verification_json(result: Verification) -> None:
+    """Print the one object of ``verify --json``; a figure that is NaN or infinite is null."""
+    print_json(
+        {"claims": result.rows(), "version": result.version, "seed": result.seed, "scale": result.scale.value}
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print strict JSON on stdout."""
+    print(json.dumps(_strict(value), indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no NaN; programs that read strictly would stop here
+    return value
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4g}"
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else _LOG_WIDTH
+    return Console(width=width, markup=False, highlight=False)
