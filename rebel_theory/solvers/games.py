@@ -127,7 +127,7 @@ def winner_ranges(game: PreferenceGame, *, tolerance: float = 1e-6) -> tuple[Flo
 
     Near-winners are the policies with :math:`\max_y (l \pi)_y \le` ``tolerance``, a gap of at most twice
     that. A winner can be unique and still be badly determined: on a flat game, policies far from it lose next
-    to nothing, and an error of ``tolerance`` in the preferences moves it anywhere in these ranges. Where they
+    to nothing, and an error of that order in the preferences can move it through these ranges. Where they
     are wide, report the gap of a policy and not its distance to the winner. Two linear programs per action.
 
     Raises

@@ -397,10 +397,10 @@ def _checked_wins(
 def _require_connected(wins: FloatArray, names: Sequence[str] | None) -> None:
     group = _group(wins + wins.T > 0, strong=False)
     if not group.all():
+        was = "was" if group.sum() == 1 else "were"
         raise ValueError(
-            f"{_listing(group, names)} {_was(group)} never compared with the others, so their "
-            "relative strength is undetermined: add comparisons, fit the groups separately, or set ridge > 0
-            in bradley_terry"
+            f"{_listing(group, names)} {was} never compared with the others, so their relative strength is "
+            "undetermined: add comparisons, fit the groups separately, or set ridge > 0 in bradley_terry"
         )
 
 
@@ -431,7 +431,3 @@ def _listing(group: BoolArray, names: Sequence[str] | None) -> str:
     shown = [f"{names[i]} (index {i})" if names is not None else f"index {i}" for i in members[:5]]
     rest = f" and {members.size - 5} more" if members.size > 5 else ""
     return ", ".join(shown) + rest
-
-
-def _was(group: BoolArray) -> str:
-    return "was" if group.sum() == 1 else "were"
