@@ -77,6 +77,16 @@ def test_far_from_the_start_newton_still_converges():
     assert_allclose(bradley_terry(sigma(s)).strengths, s - 12, rtol=1e-6, atol=1e-9)
 
 
+def test_a_full_newton_step_may_overshoot():
+    """Unequal numbers of games around a ring: without the line search this diverges."""
+    wins = np.array([[0, 1, 0, 0], [9951, 0, 0, 11], [540855, 0, 0, 0], [0, 0, 225974, 0]])
+    fit = bradley_terry(wins)
+    assert fit.gradient_norm < 1e-6
+    assert_allclose(
+        (wins - (wins + wins.T) * fit.probs).sum(axis=1), 0, atol=1e-6
+    )  # the likelihood equations
+
+
 def test_missing_pairs_chain():
     fit = bradley_terry([[0, 3, 0], [1, 0, 2], [0, 1, 0]])
     assert_allclose(-np.diff(fit.strengths), np.log([3, 2]), rtol=1e-10)

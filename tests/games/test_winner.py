@@ -107,6 +107,18 @@ def test_undecidable_is_none():
     assert winner.gap <= 4e-11
 
 
+@pytest.mark.parametrize(("size", "unique"), [(1e-6, True), (1e-10, None), (0.0, False)])
+def test_a_nearly_singular_support_system(size, unique):
+    """Three copies of scissors that play a rock-paper-scissors of their own, of payoff ``size``."""
+    payoff = np.zeros((5, 5))
+    payoff[0, 1], payoff[0, 2:], payoff[1, 2:] = -1, 1, -1
+    payoff[2, 3], payoff[3, 4], payoff[2, 4] = -size, -size, size
+    winner = von_neumann_winner(game_of(payoff - payoff.T))
+    assert winner.unique is unique
+    assert winner.support.all()
+    assert winner.gap < 1e-9
+
+
 def test_contexts_are_solved_one_by_one():
     matrices = np.stack([RPS, (np.zeros((3, 3)) + 1) / 2, [[0.5, 1, 1], [0, 0.5, 1], [0, 0, 0.5]]])
     winner = von_neumann_winner(PreferenceGame(matrices, context_dist=[0.5, 0.2, 0.3]))
