@@ -194,7 +194,7 @@ def _fail(id: str, message: str) -> NoReturn:
 
 
 def tabular_ids() -> tuple[str, ...]:
-    """Return the ids of the installed Gymnasium's own environments with a transition table, newest versions."""
+    """Return the ids of Gymnasium's own environments with a transition table, newest versions."""
     import gymnasium
 
     newest: dict[str, Any] = {}

@@ -66,7 +66,7 @@ def low_rank_garnet(
     discount: float = 0.95,
     seed: int = 0,
 ) -> LinearMDP:
-    """Return a Garnet of rank d: each of d latent nodes leads to ``branching`` states, each pair to two nodes.
+    """Return a Garnet of rank d: each pair leads to two of d nodes, each node to ``branching`` states.
 
     The Garnet of Archibald et al. (1995) in the factored form P = features . measures: both factors have rows
     with distinct random places and probabilities from uniform cut points. The transition has rank at most d.
