@@ -54,7 +54,7 @@ def render_stored(
         If nothing fitting is stored, for ids not run or without a figure, or if ``out`` takes no files.
     """
     store = Store(source)
-    runs = _complete(store.keys(), scale, seed)
+    runs = _complete(store.list_keys(), scale, seed)
     if not runs:
         chosen = f" at scale {scale.value}" if scale else ""
         chosen += f" with seed {seed}" if seed is not None else ""

@@ -109,7 +109,7 @@ class Store:
             about["seconds"],
         )
 
-    def keys(self) -> list[Key]:
+    def list_keys(self) -> list[Key]:
         """Return what is stored, in the order of the file names; other files are left alone."""
         keys = []
         for path in sorted(self.folder.glob("*.parquet")):

@@ -61,7 +61,7 @@ _ALGORITHMS: dict[str, dict[str, Any]] = {
     "NPG": {
         "color": OKABE_ITO["vermillion"],
         "linewidth": 1.8,
-        "linestyle": (0, (4, 2)),
+        "linestyle": (0, (3, 2)),
         "marker": "s",
         "markersize": 4.0,
         "markevery": (0.08, 0.24),
@@ -129,7 +129,7 @@ def settings(venue: Venue = "neurips", panels: tuple[int, int] = (1, 1)) -> dict
         "axes.spines.top": False,
         "axes.spines.right": False,
         "legend.frameon": False,
-        "legend.handlelength": 3.0,  # room for a dash pattern
+        "legend.handlelength": 4.5,  # room for a dash pattern on both sides of the marker
         "savefig.bbox": None,  # the size asked for, not the size drawn
     }
     return rc
