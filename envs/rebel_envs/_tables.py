@@ -38,9 +38,7 @@ def read_table(source: Any) -> Table:
     if isinstance(source, str | PathLike):
         path = Path(source)
         if not path.exists():
-            raise FileNotFoundError(
-                f"win matrix {str(path)!r} does not exist: check the path (a CSV or Parquet file)"
-            )
+            raise FileNotFoundError(f"win matrix {str(path)!r} does not exist: check the path (a CSV or Parquet file)")
         if path.is_dir():
             raise InvalidProblemError(str(path), ["is a directory: pass a CSV or Parquet file"])
         if path.suffix.lower() in (".parquet", ".pq"):
@@ -53,16 +51,12 @@ def read_table(source: Any) -> Table:
 
 def _from_array(source: Any) -> Table:
     with checking("win matrix") as checks:
-        values = checks.array(
-            "matrix", source, "a square array, a data frame, or the path of a CSV or Parquet file"
-        )
+        values = checks.array("matrix", source, "a square array, a data frame, or the path of a CSV or Parquet file")
         if checks.require(
             values.ndim == 2 and values.shape[0] == values.shape[1],
             f"matrix has shape {values.shape}, expected a square (Y, Y): one row and one column per name",
         ):
-            checks.require(
-                len(values) >= 2, f"matrix has {len(values)} names, expected at least two to compare"
-            )
+            checks.require(len(values) >= 2, f"matrix has {len(values)} names, expected at least two to compare")
             checks.finite("matrix", values, ("i", "j"))
     return Table("win matrix", tuple(str(i) for i in range(len(values))), values)
 
@@ -74,12 +68,8 @@ def _read_parquet(path: Path) -> Any:
         return pd.read_parquet(path)
     except ImportError:
         raise
-    except (
-        Exception
-    ) as error:  # pyarrow's own errors have no common base that can be named without importing it
-        raise InvalidProblemError(
-            str(path), [f"is not a readable Parquet file ({error}): write it again"]
-        ) from error
+    except Exception as error:  # pyarrow's own errors have no common base that can be named without importing it
+        raise InvalidProblemError(str(path), [f"is not a readable Parquet file ({error}): write it again"]) from error
 
 
 def _from_frame(frame: Any, source: str) -> Table:
@@ -159,9 +149,7 @@ def _check_names(checks: Checks, names: tuple[str, ...]) -> None:
             checks.add(f"column {names.index('') + 1} has no name: give every column a name in the header")
         elif names.count(name) > 1:
             places = ", ".join(str(i + 1) for i, other in enumerate(names) if other == name)
-            checks.add(
-                f"name {name!r} appears {names.count(name)} times (columns {places}): rename all but one"
-            )
+            checks.add(f"name {name!r} appears {names.count(name)} times (columns {places}): rename all but one")
     checks.require(
         len(names) >= 2,
         f"has {len(names)} name{'' if len(names) == 1 else 's'} in the header, expected at least two to "

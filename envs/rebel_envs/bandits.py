@@ -112,9 +112,7 @@ def hard_arm_bandit(
         n = whole(checks, "n_actions", n_actions, at_least=3)
         g = within(checks, "gap", gap, "(0, 1]", why="rewards stay in [0, 1]")
         h = within(checks, "hard_gap", hard_gap, "(0, inf)")
-        checks.require(
-            h < g, f"hard_gap is {hard_gap!r}, expected less than gap = {gap!r}: it is the harder arm"
-        )
+        checks.require(h < g, f"hard_gap is {hard_gap!r}, expected less than gap = {gap!r}: it is the harder arm")
     best = 0.5 + gap / 2
     reward = np.full((1, n), best - gap)
     reward[0, :2] = best, best - hard_gap
@@ -139,9 +137,7 @@ class ShiftInstance:
         return float(1 / ((1 + 1.2 / c) * np.sqrt(1 - 1 / c)))
 
 
-def shift_bandit(
-    concentrability: float = 100.0, delta: float = 0.1, *, start: float = 1e-12
-) -> ShiftInstance:
+def shift_bandit(concentrability: float = 100.0, delta: float = 0.1, *, start: float = 1e-12) -> ShiftInstance:
     r"""Return the instance at which REBEL's misfit term sqrt(C eps) is attained (theory.md, C8).
 
     Arms: a* (reward delta, base probability 1/C), b (reward 0, where the first policy sits) and c (reward
@@ -166,9 +162,7 @@ def shift_bandit(
     (0.941, 0.9999)
     """
     with checking("shift_bandit") as checks:
-        c = within(
-            checks, "concentrability", concentrability, "(6, inf)", why="the tied pair must look bad under mu"
-        )
+        c = within(checks, "concentrability", concentrability, "(6, inf)", why="the tied pair must look bad under mu")
         d = within(checks, "delta", delta, "(0, inf)")
         within(checks, "start", start, f"(0, {1 / 3})", why="the first policy sits at arm b")
     return ShiftInstance(

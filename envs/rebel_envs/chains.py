@@ -12,9 +12,7 @@ from rebel_theory.problems import Problem, TabularMDP
 from rebel_theory.problems.base import checking
 
 
-def chain(
-    n_states: int = 10, *, slip: float = 0.1, discount: float = 0.9, sparse: bool = False
-) -> TabularMDP:
+def chain(n_states: int = 10, *, slip: float = 0.1, discount: float = 0.9, sparse: bool = False) -> TabularMDP:
     r"""Return the noisy chain: reward 1 at the right end, 0 elsewhere.
 
     For ``slip = 0``, :math:`V^*(s) = \gamma^{n-1-s} / (1 - \gamma)`.

@@ -75,9 +75,7 @@ def deep_sea(
     return TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(end + 1)[0])
 
 
-def deep_sea_finite_horizon(
-    size: int = 6, *, move_cost: float = 0.01, seed: int | None = None
-) -> FiniteHorizonMDP:
+def deep_sea_finite_horizon(size: int = 6, *, move_cost: float = 0.01, seed: int | None = None) -> FiniteHorizonMDP:
     r"""Return the deep sea with horizon N: states are columns, the step is the row.
 
     The best return is :math:`1 - c` (N right moves); the uniform policy finds the treasure with probability

@@ -15,9 +15,7 @@ from rebel_theory.problems import PreferenceGame, Problem
 from rebel_theory.problems.base import checking
 
 
-def rock_paper_scissors(
-    n_actions: int = 3, weights: ArrayLike | None = None, win: float = 1.0
-) -> PreferenceGame:
+def rock_paper_scissors(n_actions: int = 3, weights: ArrayLike | None = None, win: float = 1.0) -> PreferenceGame:
     r"""Return rock-paper-scissors for any odd number of actions, uniform or with a chosen equilibrium.
 
     Action i beats the (n - 1)/2 actions before it in the circle: 1 (paper) beats 0 (rock), 2 (scissors) beats
@@ -48,9 +46,7 @@ def rock_paper_scissors(
         within(checks, "win", win, "(0.5, 1]")
         w = checks.array("weights", np.ones(n) if weights is None else weights, f"{n} positive numbers")
         if checks.require(w.shape == (n,), f"weights has shape {w.shape}, expected ({n},): one per action"):
-            checks.entries(
-                ~(np.isfinite(w) & (w > 0)), "weights", ("y",), w, "is {value}, expected a positive number"
-            )
+            checks.entries(~(np.isfinite(w) & (w > 0)), "weights", ("y",), w, "is {value}, expected a positive number")
     ahead = (np.arange(n)[:, None] - np.arange(n)) % n  # steps from j forward to i
     signs = np.where(ahead == 0, 0.0, np.where(ahead <= n // 2, 1.0, -1.0))
     scale = 1 / np.outer(w, w)

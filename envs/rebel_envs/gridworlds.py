@@ -46,7 +46,8 @@ def gridworld(
         A map, one text line per row: ``S`` start (several: uniform; none: uniform over all free cells),
         ``G`` goal, ``H`` hole (ends with nothing), ``#`` wall, ``.`` (or ``F`` or a blank) free.
     obstacle_density : float in [0, 1)
-        Probability of a wall in each cell of a random map, drawn anew until the goal can be reached.
+        Probability of a wall in each cell of a random map, drawn anew until the goal can be reached; cells that
+        cannot be reached are walled up.
     slip : float in [0, 1]
         Probability of moving at a right angle instead, half of it to each side.
     discount : float in [0, 1)
@@ -124,11 +125,13 @@ def _moves(cells: NDArray[np.str_]) -> NDArray[np.int64]:
 
 
 def _random_map(rng: Generator, height: int, width: int, density: float) -> NDArray[np.str_]:
-    """Return a random map whose goal can be reached."""
+    """Return a random map whose goal can be reached; cells that cannot be reached become walls."""
     for _ in range(_ATTEMPTS):
         cells = np.where(rng.random((height, width)) < density, _WALL, ".")
         cells[0, 0], cells[-1, -1] = _START, _GOAL
-        if _connected(cells):
+        seen = _reached(cells)
+        if seen[-1]:  # the goal is the last free cell
+            cells[cells != _WALL] = np.where(seen, cells[cells != _WALL], _WALL)
             return cells
     with checking("gridworld") as checks:
         checks.require(
@@ -143,15 +146,15 @@ def _random_map(rng: Generator, height: int, width: int, density: float) -> NDAr
     raise AssertionError("unreachable: one of the two conditions fails")  # pragma: no cover
 
 
-def _connected(cells: NDArray[np.str_]) -> bool:
-    """Return True when some start reaches a goal."""
-    moves, kinds = _moves(cells), cells[cells != _WALL]
-    seen: BoolArray = kinds == _START
+def _reached(cells: NDArray[np.str_]) -> BoolArray:
+    """Return the mask (S,) of free cells that can be reached from a start."""
+    moves = _moves(cells)
+    seen: BoolArray = cells[cells != _WALL] == _START
     size = 0
     while seen.sum() > size:
         size = int(seen.sum())
         seen[moves[seen]] = True
-    return bool((seen & (kinds == _GOAL)).any())
+    return seen
 
 
 EXAMPLES: Mapping[str, Callable[..., Problem]] = {

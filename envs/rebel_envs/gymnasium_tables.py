@@ -61,25 +61,19 @@ def from_gymnasium(
     try:
         table = _table(env, id)
         n_states, n_actions = int(env.observation_space.n), int(env.action_space.n)
-        start = (
-            initial_dist
-            if initial_dist is not None
-            else getattr(env.unwrapped, "initial_state_distrib", None)
-        )
+        start = initial_dist if initial_dist is not None else getattr(env.unwrapped, "initial_state_distrib", None)
     finally:
         env.close()
     if start is None:
         _fail(
             id,
-            "has a transition table but no initial_state_distrib: pass initial_dist, one probability per "
-            "state",
+            "has a transition table but no initial_state_distrib: pass initial_dist, one probability per state",
         )
     rho = np.asarray(start, dtype=np.float64)
     if rho.shape != (n_states,):
         _fail(
             id,
-            f"initial_dist has shape {rho.shape}, expected ({n_states},): one probability per state of "
-            "the table",
+            f"initial_dist has shape {rho.shape}, expected ({n_states},): one probability per state of the table",
         )
     entries = [
         (s * n_actions + a, target, p, r, done)
@@ -200,11 +194,7 @@ def tabular_ids() -> tuple[str, ...]:
     newest: dict[str, Any] = {}
     for spec in gymnasium.registry.values():
         known = newest.get(spec.name)
-        if (
-            spec.name in _TOY_TEXT
-            and spec.namespace is None
-            and (known is None or spec.version > known.version)
-        ):
+        if spec.name in _TOY_TEXT and spec.namespace is None and (known is None or spec.version > known.version):
             newest[spec.name] = spec
     return tuple(newest[name].id for name in _TOY_TEXT if name in newest)
 

@@ -102,9 +102,7 @@ def low_rank_garnet(
     return LinearMDP(features.reshape(s, a, d), measures, rng.random(d), discount=discount)
 
 
-def hard_linear_mdp(
-    n_bits: int = 4, *, separation: float = 0.02, discount: float = 0.9, seed: int = 0
-) -> LinearMDP:
+def hard_linear_mdp(n_bits: int = 4, *, separation: float = 0.02, discount: float = 0.9, seed: int = 0) -> LinearMDP:
     r"""Return the two-state hard instance of Zhou, He and Gu (2021, arXiv:2006.13165), as a linear MDP.
 
     Actions are the :math:`2^k` sign vectors a in {-1, 1}^k. State 0 earns nothing and moves to state 1 with
@@ -141,17 +139,14 @@ def hard_linear_mdp(
         limit = min(delta, gamma)
         checks.require(
             0 < separation <= limit,
-            f"separation is {separation!r}, expected in (0, {limit:.6g}] = (0, min(1 - gamma, gamma)]: "
-            "lower it",
+            f"separation is {separation!r}, expected in (0, {limit:.6g}] = (0, min(1 - gamma, gamma)]: lower it",
         )
         rng = generator(checks, seed)
     theta = rng.choice([-1.0, 1.0], size=k) * separation / k
     signs = 2.0 * ((np.arange(2**k)[:, None] >> np.arange(k)) & 1) - 1  # (A, k)
     features = np.zeros((2, 2**k, k + 2))
     features[0, :, 0], features[0, :, 1:-1], features[1, :, -1] = 1.0, signs, 1.0
-    measures = np.vstack(
-        [[1 - delta, delta], np.stack([-theta, theta], axis=1), [delta, 1 - delta]]
-    )  # (k + 2, 2)
+    measures = np.vstack([[1 - delta, delta], np.stack([-theta, theta], axis=1), [delta, 1 - delta]])  # (k + 2, 2)
     # rounding may leave -1e-17 where p(a) = 0 is meant; LinearMDP allows for it
     return LinearMDP(features, measures, np.eye(k + 2)[-1], discount=gamma, initial_dist=[1.0, 0.0])
 

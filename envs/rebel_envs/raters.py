@@ -39,9 +39,7 @@ def rater_mixture(scores: ArrayLike, *, weights: ArrayLike | None = None) -> Pre
             checks.finish()
         checks.finite("scores", s, ("k", "y"))
         w = checks.array("weights", np.ones(len(s)) if weights is None else weights, "one share per rater")
-        if checks.require(
-            w.shape == s.shape[:1], f"weights has shape {w.shape}, expected ({len(s)},): one per rater"
-        ):
+        if checks.require(w.shape == s.shape[:1], f"weights has shape {w.shape}, expected ({len(s)},): one per rater"):
             checks.entries(
                 ~(np.isfinite(w) & (w >= 0)),
                 "weights",
@@ -56,9 +54,7 @@ def rater_mixture(scores: ArrayLike, *, weights: ArrayLike | None = None) -> Pre
     return PreferenceGame((1 + payoff) / 2)
 
 
-def random_rater_mixture(
-    n_actions: int = 8, n_raters: int = 3, *, scale: float = 3.0, seed: int = 0
-) -> PreferenceGame:
+def random_rater_mixture(n_actions: int = 8, n_raters: int = 3, *, scale: float = 3.0, seed: int = 0) -> PreferenceGame:
     """Return a mixture of raters with independent normal scores and Dirichlet(1) shares.
 
     Parameters

@@ -67,10 +67,7 @@ def make(name: str, **kwargs: Any) -> Problem:
             if key not in known:
                 raise InvalidProblemError(
                     name,
-                    [
-                        f"has no parameter {key!r}: {_nearest(key, known)}its parameters are "
-                        f"{', '.join(known)}"
-                    ],
+                    [f"has no parameter {key!r}: {_nearest(key, known)}its parameters are {', '.join(known)}"],
                 )
     return build(*bound, **kwargs)
 
@@ -96,10 +93,7 @@ def _find(name: str) -> tuple[Callable[..., Problem], tuple[str, ...]]:
         return from_gymnasium, (name,)
     raise InvalidProblemError(
         "environment",
-        [
-            f"{name!r} is unknown: {_nearest(name, list(known))}rebel_envs.names() lists all {len(known)} "
-            "names"
-        ],
+        [f"{name!r} is unknown: {_nearest(name, list(known))}rebel_envs.names() lists all {len(known)} names"],
     )
 
 

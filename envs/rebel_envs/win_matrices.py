@@ -138,9 +138,7 @@ def _check_probabilities(checks: Checks, table: Table, prior: float) -> None:
     bad = np.argwhere(np.triu(np.abs(total - 1) > SYMMETRY_TOLERANCE))
     for i, j in bad[:_SHOWN]:
         if i == j:
-            checks.add(
-                f"{table.place(i, i)} is {values[i, i]:g}, expected 0.5 on the diagonal of probabilities"
-            )
+            checks.add(f"{table.place(i, i)} is {values[i, i]:g}, expected 0.5 on the diagonal of probabilities")
         else:
             checks.add(
                 f"{table.place(i, j)} is {values[i, j]:.10g} and {table.place(j, i)} is {values[j, i]:.10g}: "

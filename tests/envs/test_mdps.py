@@ -29,9 +29,7 @@ def test_river_swim(exact, sparse):
     mdp = envs.river_swim(6, discount=0.9, sparse=sparse)
     p = exact.dense(mdp)
     left = np.tile([1.0, 0.0], (6, 1))
-    np.testing.assert_allclose(
-        exact.values(p, mdp.reward, 0.9, left), 0.005 * 0.9 ** np.arange(6) / 0.1, rtol=1e-12
-    )
+    np.testing.assert_allclose(exact.values(p, mdp.reward, 0.9, left), 0.005 * 0.9 ** np.arange(6) / 0.1, rtol=1e-12)
     d = exact.stationary(p[:, 1])
     np.testing.assert_allclose(d[1:] / d[:-1], [12, 7, 7, 7, 0.875], rtol=1e-9)
     np.testing.assert_array_equal(mdp.initial_dist, np.eye(6)[0])
