@@ -1,3 +1,112 @@
-"""rebel_theory: REBEL, natural policy gradient and mirror descent on one core."""
+"""A theory testbed for policy optimisation: REBEL, natural policy gradient and mirror descent on one core.
 
-from rebel_theory.problems import *  # noqa: F403
+>>> import rebel_theory as rt
+>>> bandit = rt.ContextualBandit([[1.0, 0.0, 0.5]])
+>>> trace = rt.run(bandit, rt.Rebel(step_size=1.0), n_iterations=100)
+>>> bool(trace.gap[0, -1] < 1e-20)
+True
+"""
+
+from rebel_theory.algorithms import (
+    Algorithm,
+    EuclideanMap,
+    KLMap,
+    MirrorDescent,
+    NaturalPolicyGradient,
+    Rebel,
+    State,
+    TsallisMap,
+)
+from rebel_theory.oracles import Exact, Oracle, Sampled
+from rebel_theory.policies import (
+    ConjugateGradient,
+    Damped,
+    Fixed,
+    LogLinearPolicy,
+    Mixture,
+    OnPolicy,
+    Policy,
+    PseudoInverse,
+    TabularPolicy,
+    TanhPolicy,
+    Uniform,
+)
+from rebel_theory.problems import (
+    BernoulliNoise,
+    ContextualBandit,
+    FiniteHorizonMDP,
+    GaussianNoise,
+    InvalidProblemError,
+    LinearMDP,
+    NoNoise,
+    PreferenceGame,
+    Problem,
+    TabularMDP,
+)
+from rebel_theory.run import Comparison, compare, run
+from rebel_theory.solvers.evaluation import Evaluation, evaluate
+from rebel_theory.solvers.games import Winner, best_response, duality_gap, von_neumann_winner
+from rebel_theory.solvers.optimal import Solution, solve
+from rebel_theory.theory.bounds import functional_step_size, npg_step_size
+from rebel_theory.theory.divergences import concentrability, kl_divergence, total_variation
+from rebel_theory.theory.identity import RegretTerms, regret_identity
+from rebel_theory.theory.rates import RateFit, fit_rate
+from rebel_theory.trace import Trace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Algorithm",
+    "BernoulliNoise",
+    "Comparison",
+    "ConjugateGradient",
+    "ContextualBandit",
+    "Damped",
+    "EuclideanMap",
+    "Evaluation",
+    "Exact",
+    "FiniteHorizonMDP",
+    "Fixed",
+    "GaussianNoise",
+    "InvalidProblemError",
+    "KLMap",
+    "LinearMDP",
+    "LogLinearPolicy",
+    "MirrorDescent",
+    "Mixture",
+    "NaturalPolicyGradient",
+    "NoNoise",
+    "OnPolicy",
+    "Oracle",
+    "Policy",
+    "PreferenceGame",
+    "Problem",
+    "PseudoInverse",
+    "RateFit",
+    "Rebel",
+    "RegretTerms",
+    "Sampled",
+    "Solution",
+    "State",
+    "TabularMDP",
+    "TabularPolicy",
+    "TanhPolicy",
+    "Trace",
+    "TsallisMap",
+    "Uniform",
+    "Winner",
+    "best_response",
+    "compare",
+    "concentrability",
+    "duality_gap",
+    "evaluate",
+    "fit_rate",
+    "functional_step_size",
+    "kl_divergence",
+    "npg_step_size",
+    "regret_identity",
+    "run",
+    "solve",
+    "total_variation",
+    "von_neumann_winner",
+]

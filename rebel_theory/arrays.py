@@ -34,9 +34,17 @@ def safe_log(probabilities: FloatArray) -> FloatArray:
     return result
 
 
+def sigmoid(x: FloatArray) -> FloatArray:
+    """Return 1 / (1 + exp(-x)) with full relative accuracy in both tails."""
+    result: FloatArray = np.exp(-np.logaddexp(0.0, -x))
+    return result
+
+
 def expectation(weights: FloatArray, values: FloatArray) -> FloatArray:
     """Return ``sum_a weights[..., a] values[..., a]`` with ``0 * inf = 0``, shape (...)."""
-    terms = np.multiply(weights, values, where=weights > 0, out=np.zeros(np.broadcast_shapes(weights.shape, values.shape)))
+    terms = np.multiply(
+        weights, values, where=weights > 0, out=np.zeros(np.broadcast_shapes(weights.shape, values.shape))
+    )
     total: FloatArray = terms.sum(axis=-1)
     return total
 
@@ -58,6 +66,6 @@ def total_variation_rows(p: FloatArray, q: FloatArray) -> FloatArray:
 
 def frozen(array: Any, dtype: type = np.float64) -> NDArray[Any]:
     """Return a read-only C-ordered copy as ``dtype``."""
-    copy = np.array(array, dtype=dtype, order="C", copy=True)
+    copy: NDArray[Any] = np.array(array, dtype=dtype, order="C", copy=True)
     copy.setflags(write=False)
     return copy

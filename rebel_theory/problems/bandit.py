@@ -98,7 +98,7 @@ class ContextualBandit(Problem):
     context_dist: FloatArray  # (..., X)
     noise: Noise
 
-    def __init__(self, reward: ArrayLike, *, context_dist: ArrayLike | None = None, noise: Noise = NoNoise()) -> None:  # noqa: B008
+    def __init__(self, reward: ArrayLike, *, context_dist: ArrayLike | None = None, noise: Noise = NoNoise()) -> None:
         with checking("ContextualBandit") as checks:
             r = checks.array("reward", reward, "mean rewards of shape (X, Y)")
             if not checks.require(

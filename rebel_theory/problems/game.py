@@ -95,6 +95,6 @@ class PreferenceGame(Problem):
 
     def _natural_policy(self, array: FloatArray) -> FloatArray:
         """Complete (..., Y) to (..., 1, Y) for a game without contexts."""
-        if not self.contextual and (array.ndim == 1 or array.shape[-2] != 1):
+        if not self.contextual and array.ndim >= 1 and (array.ndim == 1 or array.shape[-2] != 1):
             return array[..., None, :]
         return array

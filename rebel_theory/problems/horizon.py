@@ -97,9 +97,7 @@ class FiniteHorizonMDP(Problem):
     @property
     def batch_shape(self) -> tuple[int, ...]:
         """Leading axes: a batch of instances."""
-        return np.broadcast_shapes(
-            self.transition.shape[:-4], self.reward.shape[:-3], self.initial_dist.shape[:-1]
-        )
+        return np.broadcast_shapes(self.transition.shape[:-4], self.reward.shape[:-3], self.initial_dist.shape[:-1])
 
     @cached_property
     def reachable(self) -> BoolArray:

@@ -59,17 +59,20 @@ class LinearMDP(Problem):
             check_sizes(checks, "features", n_states, n_actions, "state")
             checks.require(dim >= 1, "features has dimension 0: at least one feature is needed")
             shapes = checks.require(
-                m.shape[-2:] == (dim, n_states), f"measures has shape {m.shape}, expected (d, S) = {(dim, n_states)}"
+                m.shape[-2:] == (dim, n_states),
+                f"measures has shape {m.shape}, expected (d, S) = {(dim, n_states)}",
             )
             checks.require(
-                theta.shape[-1:] == (dim,), f"reward_weights has shape {theta.shape}, expected (d,) = {(dim,)}"
+                theta.shape[-1:] == (dim,),
+                f"reward_weights has shape {theta.shape}, expected (d,) = {(dim,)}",
             )
             checks.finite("features", phi, ("s", "a", "i"))
             checks.finite("measures", m, ("i", "t"))
             checks.finite("reward_weights", theta, ("i",))
             gamma = check_discount(checks, discount)
             checks.require(
-                gamma != 1.0, "discount is 1: a LinearMDP is evaluated by a discounted solve, use a discount below 1"
+                gamma != 1.0,
+                "discount is 1: a LinearMDP is evaluated by a discounted solve, use a discount below 1",
             )
             if shapes and not checks.failed:
                 _check_probabilities(checks, phi, m)

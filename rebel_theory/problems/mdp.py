@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,10 +14,7 @@ from rebel_theory.arrays import BoolArray, FloatArray
 from rebel_theory.problems.bandit import check_sizes
 from rebel_theory.problems.base import Checks, Problem, checking, initial_distribution, normalised
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-Transition: TypeAlias = "FloatArray | csr_array[Any]"
+Transition: TypeAlias = Any  # FloatArray (..., S, A, S), or a SciPy csr_array (S * A, S)
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -19,9 +19,7 @@ from rebel_theory.problems.game import PreferenceGame
 # degenerate to about 1e-16 per entry; 1e-12 a row leaves room for the rounding of its singular values.
 NULL_TOLERANCE = 1e-12  # times the support's size: a singular value below is zero
 RANK_TOLERANCE = 1e-9  # a singular value above is not zero; between the two, uniqueness is left undecided
-MARGIN_TOLERANCE = (
-    1e-9  # smallest probability in the support, and smallest loss outside, that count as positive
-)
+MARGIN_TOLERANCE = 1e-9  # smallest probability in the support, and smallest loss outside, that count as positive
 _LP_TOLERANCE = 1e-10  # the tightest that HiGHS accepts
 
 
@@ -170,8 +168,7 @@ def winner_ranges(game: PreferenceGame, *, tolerance: float = 1e-6) -> tuple[Flo
                 )
                 if result.x is None:
                     raise RuntimeError(
-                        f"the linear program of context {x}, action {y} failed ({result.message}): "
-                        "raise the tolerance"
+                        f"the linear program of context {x}, action {y} failed ({result.message}): raise the tolerance"
                     )
                 ends[end, x, y] = min(max(float(result.x[y]), 0.0), 1.0)
     shown = ends if game.contextual else ends[:, 0]

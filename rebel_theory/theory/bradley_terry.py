@@ -220,9 +220,7 @@ def likelihood_ratio_bootstrap(
     """  # noqa: E501 - one sentence, one line of output
     w = _checked_wins(counts, None, 0.0, names, whole=True)
     if n_bootstrap < 1:
-        raise ValueError(
-            f"n_bootstrap is {n_bootstrap}, expected at least 1: 999 gives p-values down to 0.001"
-        )
+        raise ValueError(f"n_bootstrap is {n_bootstrap}, expected at least 1: 999 gives p-values down to 0.001")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha is {alpha}, expected a level in (0, 1): 0.05 is customary")
     _require_connected(w, names)
@@ -359,9 +357,7 @@ def _checked_wins(
         checks.finite(what, w, axes)
         off = ~np.eye(n, dtype=np.bool_)
         with np.errstate(invalid="ignore"):
-            checks.entries(
-                off & (w < 0), what, axes, w, "is {value}, expected a number of wins >= 0: remove the sign"
-            )
+            checks.entries(off & (w < 0), what, axes, w, "is {value}, expected a number of wins >= 0: remove the sign")
             if whole:
                 checks.entries(
                     off & np.isfinite(w) & (w != np.round(w)), what, axes, w,
@@ -384,9 +380,7 @@ def _checked_wins(
                 checks.finish()
             checks.finite("weights", factor, axes)
             with np.errstate(invalid="ignore"):
-                checks.entries(
-                    factor < 0, "weights", axes, factor, "is {value}, expected >= 0: remove the sign"
-                )
+                checks.entries(factor < 0, "weights", axes, factor, "is {value}, expected >= 0: remove the sign")
                 checks.entries(
                     np.triu(factor != factor.T), "weights", axes, factor,
                     "differs from its mirror image, expected a symmetric matrix: both count the same games",

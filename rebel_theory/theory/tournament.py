@@ -109,8 +109,7 @@ def beats(preference: ArrayLike | PreferenceGame) -> BoolArray:
     game = preference if isinstance(preference, PreferenceGame) else PreferenceGame(preference)
     if game.contextual:
         raise ValueError(
-            f"preference has shape {game.preference.shape}, expected one matrix (Y, Y): "
-            "pass the matrix of one context"
+            f"preference has shape {game.preference.shape}, expected one matrix (Y, Y): pass the matrix of one context"
         )
     wins: BoolArray = game.preference[0] > 0.5 + TIE_TOLERANCE
     return wins

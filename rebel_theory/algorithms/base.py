@@ -1,0 +1,62 @@
+"""What an algorithm is: hyper-parameters, an initial state, a step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rebel_theory.arrays import FloatArray
+from rebel_theory.oracles import BoundOracle
+from rebel_theory.policies import Base, OnPolicy, Policy
+from rebel_theory.problems.base import InvalidProblemError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What the next step needs: the policy, and whatever else the algorithm remembers."""
+
+    policy: Policy
+    memory: Any = None
+
+
+class Algorithm(ABC):
+    """A policy-optimisation algorithm; a frozen dataclass with a functional step size ``step_size``."""
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    step_size: ArrayLike
+
+    @property
+    def eta(self) -> FloatArray:
+        """The step size as an array (...), its axes a batch."""
+        return np.asarray(self.step_size, dtype=np.float64)
+
+    @property
+    def base_distribution(self) -> Base:
+        """The distribution mu of the second answer, under which regression errors are reported."""
+        return OnPolicy()
+
+    def init(self, policy: Policy) -> State:
+        """Return the first state."""
+        return State(policy)
+
+    @abstractmethod
+    def step(self, state: State, oracle: BoundOracle) -> State:
+        """Return the next state from what the oracle shows."""
+
+
+def check_step_size(what: str, value: ArrayLike) -> None:
+    """Raise InvalidProblemError unless every step size is a positive finite number."""
+    try:
+        eta = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidProblemError(what, [f"step_size is {value!r}, expected a number or an array of numbers"]) from None
+    bad = ~(np.isfinite(eta) & (eta > 0))
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        where = f"[{', '.join(map(str, place))}]" if place else ""
+        raise InvalidProblemError(what, [f"step_size{where} is {eta[place]}, expected a finite number > 0"])

@@ -1,0 +1,133 @@
+"""The regression data of REBEL: rows, two actions, a relative reward, a weight; in two forms, one interface.
+
+A regression needs one of two things: the min-norm potentials of the tabular class, or design rows for given
+features. Both forms give both, so a step cannot tell which it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from rebel_theory.arrays import BoolArray, FloatArray, expectation, sigmoid
+
+
+class Pairs(Protocol):
+    """What a policy needs to solve its own regression."""
+
+    def potentials(self) -> FloatArray:
+        """Return the min-norm z (..., S, A) with z(y) - z(y') closest to the relative rewards."""
+
+    def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return (design (..., n, p), target (..., n)) for features (..., S, A, p), rows scaled by root weights."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FactorisedPairs:
+    r"""The population of pairs x ~ d, y ~ pi, y' ~ mu with relative reward q(x, y) - q(x, y'), never enumerated.
+
+    For any z, :math:`E (z(y) - z(y'))^2 = Var_\pi z + Var_\mu z + (E_\pi z - E_\mu z)^2`, so 2 S A + S rows hold
+    all S A A pairs.
+
+    Attributes
+    ----------
+    weights : shape (..., S)
+    log_pi, log_mu : shape (..., S, A)
+    signal : shape (..., S, A)
+    visited : shape (..., S)
+        Rows that carry data; the others keep potential 0.
+    """
+
+    weights: FloatArray
+    log_pi: FloatArray
+    log_mu: FloatArray
+    signal: FloatArray
+    visited: BoolArray
+
+    def potentials(self) -> FloatArray:
+        r"""Return the min-norm solution of the pair regression, shape (..., S, A).
+
+        The normal equations of a row are L z = L q with L = D - pi mu^T - mu pi^T, D = diag(pi + mu): a diagonal
+        plus rank two, solved in O(A) by elimination of alpha = mu . z in the gauge pi . z = 0. The shares
+        pi/(pi + mu) are formed from log-probabilities: weights of 1e-300 are as exact as weights of 1/2.
+        """
+        pi, mu, q = np.exp(self.log_pi), np.exp(self.log_mu), self.signal
+        sampled = (self.log_pi > -np.inf) | (self.log_mu > -np.inf)  # (..., S, A)
+        with np.errstate(invalid="ignore"):
+            share = np.where(sampled, sigmoid(self.log_pi - self.log_mu), 0.0)  # pi / (pi + mu)
+        q_pi, q_mu = expectation(pi, q)[..., None], expectation(mu, q)[..., None]
+        scaled = share * (q - q_mu) + (1 - share) * (q - q_pi)  # D^{-1} L q
+        alpha = expectation(mu, scaled) / (1 - expectation(mu, share))
+        z = scaled + share * alpha[..., None]
+        z = np.where(sampled & self.visited[..., None], z, 0.0)
+        mean = z.sum(axis=-1, keepdims=True) / np.maximum(sampled.sum(axis=-1, keepdims=True), 1)
+        return np.where(sampled & self.visited[..., None], z - mean, 0.0)
+
+    def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the 2 S A + S rows: features and signal centred under pi, under mu, and the two means' difference."""
+        pi, mu = np.exp(self.log_pi), np.exp(self.log_mu)
+        root = np.sqrt(self.weights)[..., None]  # (..., S, 1)
+        phi_pi, q_pi = _means(pi, features, self.signal)
+        phi_mu, q_mu = _means(mu, features, self.signal)
+        design = [
+            (root * np.sqrt(pi))[..., None] * (features - phi_pi[..., None, :]),
+            (root * np.sqrt(mu))[..., None] * (features - phi_mu[..., None, :]),
+            (root * (phi_pi - phi_mu))[..., None, :],
+        ]
+        target = [
+            root * np.sqrt(pi) * (self.signal - q_pi[..., None]),
+            root * np.sqrt(mu) * (self.signal - q_mu[..., None]),
+            root * (q_pi - q_mu)[..., None],
+        ]
+        return _stacked(design, target)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairGraph:
+    """Pairs summarised per row by a weighted graph over actions, as observed or as chosen by hand.
+
+    Attributes
+    ----------
+    weights : shape (..., S, A, A)
+        Symmetric: how many pairs (or how much probability) compared a with b; the diagonal is ignored.
+    targets : shape (..., S, A, A)
+        Skew-symmetric: mean observed relative reward of a over b.
+    """
+
+    weights: FloatArray
+    targets: FloatArray
+
+    def potentials(self) -> FloatArray:
+        """Return the min-norm solution (weighted graph Laplacian; HodgeRank of Jiang et al. 2011), (..., S, A)."""
+        from rebel_theory.kernels import solve_pair_graph
+
+        a = self.weights.shape[-1]
+        z = np.zeros(self.weights.shape[:-1])
+        solve_pair_graph(
+            np.ascontiguousarray(self.weights).reshape(-1, a, a),
+            np.ascontiguousarray(self.targets).reshape(-1, a, a),
+            z.reshape(-1, a),
+        )
+        return z
+
+    def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return one row an edge a < b (edges of weight 0 are rows of zeros), shape (..., S A (A-1)/2, p)."""
+        first, second = np.triu_indices(self.weights.shape[-1], 1)
+        root = np.sqrt(self.weights[..., first, second])  # (..., S, E)
+        design = root[..., None] * (features[..., first, :] - features[..., second, :])
+        return _stacked([design], [root * self.targets[..., first, second]])
+
+
+def _means(probs: FloatArray, features: FloatArray, signal: FloatArray) -> tuple[FloatArray, FloatArray]:
+    phi: FloatArray = np.matmul(probs[..., None, :], features)[..., 0, :]  # (..., S, p)
+    return phi, expectation(probs, signal)
+
+
+def _stacked(design: list[FloatArray], target: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Join pieces (..., S, k, p) and (..., S, k) into (..., S K, p) and (..., S K)."""
+    lead = np.broadcast_shapes(*(d.shape[:-2] for d in design), *(t.shape[:-1] for t in target))
+    x = np.concatenate([np.broadcast_to(d, (*lead, *d.shape[-2:])) for d in design], axis=-2)
+    y = np.concatenate([np.broadcast_to(t, (*lead, t.shape[-1])) for t in target], axis=-1)
+    return x.reshape(*lead[:-1], -1, x.shape[-1]), y.reshape(*lead[:-1], -1)

@@ -1,0 +1,71 @@
+"""What a policy can do: give probabilities, solve its regression, take a natural step, project a target."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rebel_theory.arrays import FloatArray
+from rebel_theory.feedback import Feedback
+from rebel_theory.pairs import Pairs
+from rebel_theory.policies.natural import FisherSolver
+from rebel_theory.problems import InvalidProblemError, Problem
+
+P = TypeVar("P", bound="Policy")
+
+
+class Policy(ABC):
+    """A differentiable policy class; leading axes of its parameters are a batch."""
+
+    @property
+    @abstractmethod
+    def log_probs(self) -> FloatArray:
+        """Log-probabilities (..., S, A); ``-inf`` for actions ruled out."""
+
+    @property
+    def probs(self) -> FloatArray:
+        """Probabilities (..., S, A); rows sum to 1."""
+        return np.exp(self.log_probs)
+
+    @property
+    @abstractmethod
+    def full_support(self) -> bool:
+        """True if no action is ruled out (a probability may still underflow to 0)."""
+
+    @abstractmethod
+    def in_rows(self: P, problem: Problem) -> P:
+        """Return the policy with its state axes flattened to rows; raise InvalidProblemError if it does not fit."""
+
+    @abstractmethod
+    def in_shape(self: P, problem: Problem, lead: tuple[int, ...]) -> P:
+        """Return a policy in rows form with the problem's natural state axes and all leading axes ``lead``."""
+
+    @abstractmethod
+    def regress(self: P, pairs: Pairs, step_size: FloatArray) -> P:
+        """Return the policy whose log-ratio differences, divided by eta, fit the relative rewards best."""
+
+    @abstractmethod
+    def natural_step(self: P, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> P:
+        """Return theta + eta F^+ E[g A] under the feedback's weights and frequencies."""
+
+    @abstractmethod
+    def project(self: P, log_target: FloatArray, feedback: Feedback) -> P:
+        """Return the member of the class closest to the target in E_{x~d} KL(target || pi_theta)."""
+
+
+def per_row(step_size: ArrayLike, trailing: int = 2) -> FloatArray:
+    """Return a step size (...) with ``trailing`` axes of length 1 appended, to multiply (..., S, A)."""
+    eta = np.asarray(step_size, dtype=np.float64)
+    return eta.reshape(*eta.shape, *(1,) * trailing)
+
+
+def check_fit(name: str, found: tuple[int, ...], problem: Problem, trailing: int = 0) -> None:
+    """Raise InvalidProblemError unless a shape (..., *policy_shape, *trailing axes) fits the problem."""
+    expected = problem.policy_shape
+    end = len(found) - trailing
+    if found[max(0, end - len(expected)) : end] != expected:
+        wanted = ", ".join(map(str, expected)) + (", ..." if trailing else "")
+        raise InvalidProblemError("policy", [f"{name} has shape {found}, expected (..., {wanted}) for this problem"])

@@ -1,0 +1,324 @@
+"""Policies with shared parameters: log-linear, and a small tanh network; logits with a Jacobian."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Self, TypeVar, final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rebel_theory.arrays import FloatArray, expectation, frozen, log_softmax
+from rebel_theory.feedback import Feedback
+from rebel_theory.least_squares import min_norm
+from rebel_theory.pairs import Pairs
+from rebel_theory.policies.base import Policy, check_fit, per_row
+from rebel_theory.policies.natural import FisherSolver
+from rebel_theory.problems import Problem
+from rebel_theory.problems.base import checking
+
+P = TypeVar("P", bound="ParametricPolicy")
+
+_NEWTON_STEPS = 200
+_HALVINGS = 60
+_STATIONARY = 1e-13  # gradient norm (probabilities and features of order 1) at which a projection has converged
+
+
+class ParametricPolicy(Policy):
+    """A softmax over logits f_theta(s, a); subclasses give logits, their Jacobian, and copies with other theta."""
+
+    theta: FloatArray  # (..., p)
+
+    @abstractmethod
+    def logits(self) -> FloatArray:
+        """Return f_theta, shape (..., S, A)."""
+
+    @abstractmethod
+    def jacobian(self) -> FloatArray:
+        """Return d f / d theta, shape (..., S, A, p)."""
+
+    @abstractmethod
+    def with_theta(self: P, theta: FloatArray) -> P:
+        """Return the same class at other parameters (..., p)."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> FloatArray:
+        """What the logits are a function of besides theta, shape (S, A, k)."""
+
+    @abstractmethod
+    def with_inputs(self: P, inputs: FloatArray) -> P:
+        """Return the same class on other inputs (S, A, k)."""
+
+    def in_rows(self: P, problem: Problem) -> P:
+        """Return the policy on inputs (rows, A, k); inputs (S, A, k) of a finite horizon serve every step."""
+        x, shape = self.inputs, problem.policy_shape
+        if x.shape[:-1] == shape[1:]:
+            x = np.broadcast_to(x, (shape[0], *x.shape))
+        check_fit("features", x.shape, problem, trailing=1)
+        return self if x.ndim == 3 else self.with_inputs(frozen(problem.to_rows(x, trailing=2)))
+
+    def in_shape(self: P, problem: Problem, lead: tuple[int, ...]) -> P:
+        """Return the policy on inputs (*row_shape, A, k) with theta (*lead, p)."""
+        inputs = problem.from_rows(self.inputs, trailing=2)
+        theta = np.broadcast_to(self.theta, (*lead, self.theta.shape[-1]))
+        return self.with_inputs(inputs).with_theta(theta)
+
+    @property
+    def log_probs(self) -> FloatArray:
+        """Log-probabilities (..., S, A)."""
+        return log_softmax(self.logits())
+
+    @property
+    def full_support(self) -> bool:
+        """Always True: logits are finite."""
+        return True
+
+    def gauss_newton_step(self: P, pairs: Pairs, step_size: FloatArray) -> P:
+        """Return theta + eta argmin E[((g_y - g_{y'}) . w - (r_y - r_{y'}))^2]: one Gauss-Newton step of REBEL."""
+        direction = min_norm(*pairs.rows(self.jacobian()))
+        return self.with_theta(self.theta + per_row(step_size, 1) * direction)
+
+    def natural_step(self: P, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> P:
+        """Return theta + eta F^+ E[g A] with scores g = J - E_pi J under the feedback's state weights."""
+        pi, jacobian = self.probs, self.jacobian()
+        frequencies = pi if feedback.frequencies is None else feedback.frequencies
+        # centred under the frequencies: in a sample the mean score is not 0, and an uncentred fit would chase it
+        scores = jacobian - np.matmul(frequencies[..., None, :], jacobian)  # (..., S, A, p)
+        baseline = expectation(frequencies, feedback.signal)[..., None]
+        advantage = np.where(frequencies > 0, feedback.signal - baseline, 0.0)
+        lead = np.broadcast_shapes(scores.shape[:-3], advantage.shape[:-2], feedback.weights.shape[:-1])
+        weights = np.broadcast_to(feedback.weights[..., None] * frequencies, (*lead, *pi.shape[-2:]))
+        direction = solver.solve(
+            np.broadcast_to(scores, (*lead, *scores.shape[-3:])).reshape(*lead, -1, scores.shape[-1]),
+            weights.reshape(*lead, -1),
+            np.broadcast_to(advantage, (*lead, *advantage.shape[-2:])).reshape(*lead, -1),
+        )
+        return self.with_theta(self.theta + per_row(step_size, 1) * direction)
+
+    def project(self: P, log_target: FloatArray, feedback: Feedback) -> P:
+        """Return the minimiser of E_{x~d} KL(target || pi_theta) by Fisher scoring with step halving.
+
+        Convex for a log-linear class, where scoring is Newton's method; a local minimum otherwise.
+        """
+        target, weights = np.exp(log_target), feedback.weights
+        lead = np.broadcast_shapes(self.theta.shape[:-1], target.shape[:-2], weights.shape[:-1])
+        policy = self.with_theta(np.broadcast_to(self.theta, (*lead, self.theta.shape[-1])))
+        loss = _cross_entropy(policy, target, weights)
+        for _ in range(_NEWTON_STEPS):
+            pi, jacobian = policy.probs, policy.jacobian()
+            scores = jacobian - np.matmul(pi[..., None, :], jacobian)
+            # rows sqrt(d pi) g against sqrt(d/pi) (target - pi): their normal equations are the Newton step
+            gradient = np.matmul(
+                np.swapaxes(_flat(scores), -1, -2), _flat1(weights[..., None] * (target - pi))[..., None]
+            )[..., 0]
+            if np.abs(gradient).max() <= _STATIONARY:
+                return policy
+            fisher = np.matmul(
+                np.swapaxes(_flat(scores), -1, -2), _flat1(weights[..., None] * pi)[..., None] * _flat(scores)
+            )
+            direction = np.matmul(np.linalg.pinv(fisher, rcond=1e-13, hermitian=True), gradient[..., None])[..., 0]
+            policy, loss, moved = _halve(policy, direction, loss, target, weights)
+            if not moved:
+                return policy  # no representable step lowers the loss: rounding level
+        return policy
+
+
+def _flat(array: FloatArray) -> FloatArray:
+    return array.reshape(*array.shape[:-3], -1, array.shape[-1])
+
+
+def _flat1(array: FloatArray) -> FloatArray:
+    return array.reshape(*array.shape[:-2], -1)
+
+
+def _cross_entropy(policy: ParametricPolicy, target: FloatArray, weights: FloatArray) -> FloatArray:
+    loss: FloatArray = -(weights * (target * policy.log_probs).sum(axis=-1)).sum(axis=-1)
+    return loss
+
+
+def _halve(
+    policy: P, direction: FloatArray, loss: FloatArray, target: FloatArray, weights: FloatArray
+) -> tuple[P, FloatArray, bool]:
+    """Return the policy after the longest step 2^-k that lowers the loss, instance by instance."""
+    size = np.ones(loss.shape)
+    for _ in range(_HALVINGS):
+        trial = policy.with_theta(policy.theta + size[..., None] * direction)
+        value = _cross_entropy(trial, target, weights)
+        worse = ~(value < loss)
+        if not worse.any():
+            return trial, value, True
+        size = np.where(worse, 0.5 * size, size)
+    size = np.where(worse, 0.0, size)
+    trial = policy.with_theta(policy.theta + size[..., None] * direction)
+    return trial, _cross_entropy(trial, target, weights), bool((size > 0).any())
+
+
+@final
+@dataclass(frozen=True, eq=False, init=False)
+class LogLinearPolicy(ParametricPolicy):
+    """pi(a|s) proportional to exp(theta . phi(s, a)).
+
+    Parameters
+    ----------
+    features : shape (S, A, d), or (H, S, A, d) for a finite horizon
+    theta : shape (..., d)
+
+    Examples
+    --------
+    >>> LogLinearPolicy(np.eye(2)[None], [0.0, np.log(3.0)]).probs.round(2)
+    array([[0.25, 0.75]])
+    """
+
+    features: FloatArray  # (S, A, d)
+    theta: FloatArray  # (..., d)
+
+    def __init__(self, features: ArrayLike, theta: ArrayLike) -> None:
+        with checking("LogLinearPolicy") as checks:
+            phi = checks.array("features", features, "numbers of shape (S, A, d)")
+            parameters = checks.array("theta", theta, "numbers of shape (d,)")
+            if checks.require(phi.ndim >= 3, f"features has shape {phi.shape}, expected (S, A, d)"):
+                checks.require(
+                    parameters.ndim >= 1 and parameters.shape[-1] == phi.shape[-1],
+                    f"theta has shape {parameters.shape}, expected (..., d) with d = {phi.shape[-1]}",
+                )
+            checks.finite("features", phi, ("s", "a", "i"))
+            checks.finite("theta", parameters, ("i",))
+        object.__setattr__(self, "features", phi)
+        object.__setattr__(self, "theta", parameters)
+
+    @classmethod
+    def zeros(cls, features: ArrayLike) -> Self:
+        """Return the uniform policy of the class, theta = 0."""
+        phi = np.asarray(features, dtype=np.float64)
+        return cls(phi, np.zeros(phi.shape[-1]))
+
+    def logits(self) -> FloatArray:
+        """Return theta . phi, shape (..., S, A)."""
+        flat = self.features.reshape(-1, self.features.shape[-1])  # one product for the whole batch
+        result: FloatArray = (self.theta @ flat.T).reshape(*self.theta.shape[:-1], *self.features.shape[:-1])
+        return result
+
+    def jacobian(self) -> FloatArray:
+        """Return the features, whatever theta."""
+        return self.features
+
+    @property
+    def inputs(self) -> FloatArray:
+        """The features."""
+        return self.features
+
+    def with_inputs(self, inputs: FloatArray) -> Self:
+        """Return the policy on other features."""
+        other = object.__new__(type(self))
+        object.__setattr__(other, "features", inputs)
+        object.__setattr__(other, "theta", self.theta)
+        return other
+
+    def with_theta(self, theta: FloatArray) -> Self:
+        """Return the policy at other parameters; the features are shared, not copied."""
+        if not np.isfinite(theta).all():
+            raise FloatingPointError("an update produced non-finite parameters: reduce the step size")
+        other = object.__new__(type(self))
+        object.__setattr__(other, "features", self.features)
+        object.__setattr__(other, "theta", frozen(theta))
+        return other
+
+    def regress(self, pairs: Pairs, step_size: FloatArray) -> Self:
+        """Return the exact minimiser: the log-partition cancels, so the regression is linear in theta."""
+        return self.gauss_newton_step(pairs, step_size)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TanhPolicy(ParametricPolicy):
+    """A one-hidden-layer network: f(s, a) = v . tanh(W x(s, a)), theta = (W, v) flattened.
+
+    The smallest class in which the log-ratio is not linear in theta: where REBEL, its Gauss-Newton step and
+    mirror descent part.
+
+    Parameters
+    ----------
+    points : shape (S, A, k)
+        x(s, a).
+    theta : shape (..., h (k + 1))
+        The h k entries of W row by row, then the h entries of v.
+    """
+
+    points: FloatArray
+    theta: FloatArray
+
+    @property
+    def inputs(self) -> FloatArray:
+        """The points x(s, a)."""
+        return self.points
+
+    def with_inputs(self, inputs: FloatArray) -> Self:
+        """Return the network on other points."""
+        return type(self)(inputs, self.theta)
+
+    @classmethod
+    def random(cls, points: ArrayLike, n_hidden: int, rng: np.random.Generator) -> Self:
+        """Return a network with normal weights of variance 1 / fan-in."""
+        x = np.asarray(points, dtype=np.float64)
+        k = x.shape[-1]
+        w = rng.standard_normal(n_hidden * k) / np.sqrt(k)
+        return cls(frozen(x), frozen(np.concatenate([w, rng.standard_normal(n_hidden) / np.sqrt(n_hidden)])))
+
+    @property
+    def _layers(self) -> tuple[FloatArray, FloatArray]:
+        k = self.inputs.shape[-1]
+        h = self.theta.shape[-1] // (k + 1)
+        return self.theta[..., : h * k].reshape(*self.theta.shape[:-1], h, k), self.theta[..., h * k :]
+
+    def _hidden(self) -> FloatArray:
+        w, _ = self._layers
+        hidden: FloatArray = np.tanh(np.matmul(self.inputs, np.swapaxes(w, -1, -2)[..., None, :, :]))
+        return hidden  # (..., S, A, h)
+
+    def logits(self) -> FloatArray:
+        """Return f, shape (..., S, A)."""
+        _, v = self._layers
+        result: FloatArray = np.matmul(self._hidden(), v[..., None, :, None])[..., 0]
+        return result
+
+    def jacobian(self) -> FloatArray:
+        """Return d f / d theta, shape (..., S, A, h (k + 1))."""
+        _, v = self._layers
+        hidden = self._hidden()
+        slope = (1 - hidden**2) * v[..., None, None, :]  # (..., S, A, h)
+        by_w = slope[..., None] * self.inputs[..., None, :]  # (..., S, A, h, k)
+        return np.concatenate([by_w.reshape(*hidden.shape[:-1], -1), hidden], axis=-1)
+
+    def with_theta(self, theta: FloatArray) -> Self:
+        """Return the network at other parameters."""
+        return type(self)(self.points, frozen(theta))
+
+    def regress(self, pairs: Pairs, step_size: FloatArray) -> Self:
+        """Return a local minimiser of the REBEL loss: Gauss-Newton with step halving, from theta_t."""
+        start = self.log_probs
+        policy: Self = self
+        loss = self._pair_loss(pairs, start, step_size)
+        for _ in range(_NEWTON_STEPS):
+            design, target = pairs.rows(policy.jacobian())
+            moved, _ = pairs.rows((policy.log_probs - start)[..., None])
+            direction = min_norm(design, per_row(step_size, 1) * target - moved[..., 0])
+            size = 1.0
+            while size > 1e-12:
+                trial = policy.with_theta(policy.theta + size * direction)
+                value = trial._pair_loss(pairs, start, step_size)
+                if (value < loss).all():
+                    break
+                size *= 0.5
+            else:
+                return policy
+            if np.abs(size * direction).max() <= _STATIONARY * (1 + np.abs(policy.theta).max()):
+                return trial
+            policy, loss = trial, value
+        return policy
+
+    def _pair_loss(self, pairs: Pairs, start: FloatArray, step_size: FloatArray) -> FloatArray:
+        design, target = pairs.rows((self.log_probs - start)[..., None])
+        loss: FloatArray = ((design[..., 0] - per_row(step_size, 1) * target) ** 2).sum(axis=-1)
+        return loss

@@ -1,0 +1,141 @@
+"""Tabular softmax: one logit per row and action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rebel_theory.arrays import BoolArray, FloatArray, frozen, log_softmax, safe_log
+from rebel_theory.feedback import Feedback
+from rebel_theory.pairs import Pairs
+from rebel_theory.policies.base import Policy, check_fit, per_row
+from rebel_theory.policies.natural import FisherSolver, PseudoInverse
+from rebel_theory.problems import Problem
+from rebel_theory.problems.base import checking
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class TabularPolicy(Policy):
+    """The softmax policy pi(a|s) proportional to exp(logits[s, a]).
+
+    Parameters
+    ----------
+    logits : shape (..., S, A)
+        Finite, or ``-inf`` for an action that is ruled out; each row needs a finite entry.
+
+    Examples
+    --------
+    >>> TabularPolicy([[0.0, np.log(3.0)]]).probs.round(2)
+    array([[0.25, 0.75]])
+    """
+
+    logits: FloatArray  # (..., S, A)
+
+    def __init__(self, logits: ArrayLike) -> None:
+        with checking("TabularPolicy") as checks:
+            array = checks.array("logits", logits, "numbers of shape (S, A)")
+            if checks.require(array.ndim >= 2, f"logits has shape {array.shape}, expected (..., S, A)"):
+                bad = np.isnan(array) | (array == np.inf)
+                checks.entries(bad, "logits", ("s", "a"), array, "is {value}, expected a finite number or -inf")
+                empty = (array == -np.inf).all(axis=-1)
+                checks.entries(empty, "logits", ("s",), np.zeros(empty.shape), "has no finite entry: no action is left")
+        object.__setattr__(self, "logits", array)
+
+    @classmethod
+    def uniform(cls, problem: Problem) -> Self:
+        """Return the uniform policy of a problem, in its natural shape."""
+        return cls(np.zeros(problem.policy_shape))
+
+    @classmethod
+    def from_probs(cls, probs: ArrayLike) -> Self:
+        """Return the policy with the given probabilities (..., S, A); zeros become ruled-out actions."""
+        return cls(safe_log(np.asarray(probs, dtype=np.float64)))
+
+    @classmethod
+    def _trusted(cls, logits: FloatArray) -> Self:
+        """Return the policy of logits that an update produced: one pass that still catches NaN, normalised."""
+        if np.isnan(logits).any():
+            raise FloatingPointError("an update produced NaN logits: the step size times the signal overflowed")
+        self = cls.__new__(cls)
+        object.__setattr__(self, "logits", frozen(log_softmax(logits)))
+        return self
+
+    @property
+    def log_probs(self) -> FloatArray:
+        """Log-probabilities (..., S, A)."""
+        return log_softmax(self.logits)
+
+    @property
+    def full_support(self) -> bool:
+        """True if every logit is finite."""
+        return bool((self.logits > -np.inf).all())
+
+    def in_rows(self, problem: Problem) -> Self:
+        """Return the policy with logits (..., rows, A)."""
+        check_fit("logits", self.logits.shape, problem)
+        return self if len(problem.row_shape) == 1 else type(self)(problem.to_rows(self.logits))
+
+    def in_shape(self, problem: Problem, lead: tuple[int, ...]) -> Self:
+        """Return the policy with logits (*lead, *row_shape, A)."""
+        return type(self)(problem.from_rows(np.broadcast_to(self.logits, (*lead, *self.logits.shape[-2:]))))
+
+    def step(self, direction: FloatArray, step_size: FloatArray) -> Self:
+        """Return the policy with logits + eta * direction, direction (..., S, A)."""
+        return self._trusted(self.log_probs + per_row(step_size) * direction)
+
+    def regress(self, pairs: Pairs, step_size: FloatArray) -> Self:
+        """Return the exact minimiser: logits + eta z, z the min-norm potentials of the pair regression."""
+        return self.step(pairs.potentials(), step_size)
+
+    def natural_step(self, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> Self:
+        """Return logits + eta F^+ E[g A]; F is block-diagonal, one block d(s) (diag pi - pi pi^T) a row."""
+        log_pi = self.log_probs
+        if feedback.frequencies is None and isinstance(solver, PseudoInverse):
+            direction = _equilibrated_fisher_solve(log_pi, feedback.signal)
+        else:
+            direction = _block_solve(log_pi, feedback, solver)
+        return self.step(np.where(feedback.visited[..., None], direction, 0.0), step_size)
+
+    def project(self, log_target: FloatArray, feedback: Feedback) -> Self:
+        """Return the target itself at every visited row: the class contains it."""
+        return self._trusted(np.where(feedback.visited[..., None], log_target, self.log_probs))
+
+
+def _equilibrated_fisher_solve(log_pi: FloatArray, signal: FloatArray) -> FloatArray:
+    """Return F^+ E[g A] of every row for the exact Fisher block, accurate for probabilities of any size.
+
+    Row a of F x = E[g A] is pi_a times g_a . x = A_a, g_a = e_a - pi the score; dividing by pi_a keeps the
+    solution set and removes the scale. F has the ones vector as its kernel, so the equation of the likeliest
+    action is replaced by x = 0 there, and the mean over the support is taken off afterwards: the minimum norm.
+    A pseudo-inverse by singular values would instead drop every action with probability below 1e-16.
+    """
+    pi = np.exp(log_pi)
+    support: BoolArray = log_pi > -np.inf
+    n = log_pi.shape[-1]
+    system = np.eye(n) - np.where(support[..., :, None], pi[..., None, :], 0.0)  # rows g_a; e_a off the support
+    ground = log_pi.argmax(axis=-1)[..., None, None]  # (..., S, 1, 1)
+    np.put_along_axis(system, ground, np.eye(n)[ground[..., 0, 0]][..., None, :], axis=-2)
+    centred = signal - (pi * signal).sum(axis=-1, keepdims=True)
+    right = np.where(support, centred, 0.0)
+    right = np.broadcast_to(right, system.shape[:-1]).copy()
+    np.put_along_axis(right, ground[..., 0], 0.0, axis=-1)
+    x = np.linalg.solve(np.broadcast_to(system, (*right.shape, n)), right[..., None])[..., 0]
+    mean = (x * support).sum(axis=-1, keepdims=True) / support.sum(axis=-1, keepdims=True)
+    return np.where(support, x - mean, 0.0)
+
+
+def _block_solve(log_pi: FloatArray, feedback: Feedback, solver: FisherSolver) -> FloatArray:
+    """Return the solver's answer for every row's Fisher block d(s) E[g g^T], from centred scores e_a - E[e_a].
+
+    In a sample the mean score E[g] is not 0; taking it off keeps actions that were not sampled where they were.
+    """
+    frequencies = np.exp(log_pi) if feedback.frequencies is None else feedback.frequencies
+    scores = np.eye(log_pi.shape[-1]) - frequencies[..., None, :]  # (..., S, A, A)
+    baseline = (frequencies * feedback.signal).sum(axis=-1, keepdims=True)
+    advantage = np.where(frequencies > 0, feedback.signal - baseline, 0.0)
+    weights = feedback.weights[..., None] * frequencies
+    direction = solver.solve(scores, weights, advantage)
+    return np.where(log_pi > -np.inf, direction, 0.0)

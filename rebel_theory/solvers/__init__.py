@@ -1,0 +1,1 @@
+"""Exact solvers: evaluation, optimality, games; each with a certificate."""

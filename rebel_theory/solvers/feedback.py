@@ -1,0 +1,105 @@
+"""Exact feedback, sub-optimality gaps and comparators: the one function in which problems differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from rebel_theory.arrays import BoolArray, FloatArray
+from rebel_theory.feedback import Feedback
+from rebel_theory.problems import FiniteHorizonMDP, PreferenceGame, Problem, TabularMDP
+from rebel_theory.solvers.evaluation import Evaluation, evaluate_rows
+from rebel_theory.solvers.optimal import solve_rows
+
+_LP_ACTIONS = 400
+
+
+def exact_feedback(evaluation: Evaluation, reachable: BoolArray | None) -> Feedback:
+    """Return the feedback of a policy from its evaluation (rows form).
+
+    ``reachable`` is the mask of :func:`reachable_rows` for a policy with full support, None for a policy that
+    rules actions out (then a row is visited if its computed weight is positive).
+    """
+    visited = evaluation.occupancy > 0 if reachable is None else reachable
+    return Feedback(
+        weights=evaluation.occupancy,
+        signal=evaluation.q_values,
+        visited=np.broadcast_to(visited, evaluation.occupancy.shape),
+    )
+
+
+@singledispatch
+def reachable_rows(problem: Any) -> BoolArray:
+    """Return the mask (..., rows) of rows that a policy with full support meets, in exact arithmetic."""
+    uniform = np.full((problem.n_rows, problem.n_actions), 1.0 / problem.n_actions)
+    mask: BoolArray = evaluate_rows(problem, uniform).occupancy > 0
+    return mask
+
+
+@reachable_rows.register
+def _(problem: TabularMDP) -> BoolArray:
+    return problem.reachable  # by search: far states' weights underflow
+
+
+@reachable_rows.register
+def _(problem: FiniteHorizonMDP) -> BoolArray:
+    flat: BoolArray = problem.to_rows(problem.reachable, trailing=0)
+    return flat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """The comparator pi* of a run and what its gap needs.
+
+    Attributes
+    ----------
+    policy : shape (..., rows, A), or None
+        An optimal policy; the von Neumann winner of a game (None above 400 actions, where the linear program
+        would cost more than the run).
+    shortfall : shape (..., rows, A), or None for a game
+        V*(s) - Q*(s, a) >= 0, the loss of playing a once and optimally after.
+    weights : shape (..., rows)
+        Occupancy d* of ``policy``.
+    mass : shape (...)
+        Total weight of d* before normalisation: 1, 1/(1-gamma), the expected length, or H.
+    """
+
+    policy: FloatArray | None
+    shortfall: FloatArray | None
+    weights: FloatArray
+    mass: FloatArray
+
+    def gap(self, evaluation: Evaluation, probs: FloatArray) -> FloatArray:
+        """Return J* - J(pi) (...), or the duality gap of a game.
+
+        By the performance-difference lemma J* - J(pi) = mass E_{d_pi, pi}[V* - Q*]: a sum of non-negative terms,
+        so gaps far below rounding of J keep their relative accuracy.
+        """
+        if self.shortfall is None:
+            return evaluation.objective
+        loss = (probs * self.shortfall).sum(axis=-1)
+        total: FloatArray = evaluation.mass * (evaluation.occupancy * loss).sum(axis=-1)
+        return total
+
+
+def reference(problem: Problem) -> Reference:
+    """Return the comparator of a problem: its optimal policy, or the von Neumann winner of a game."""
+    if isinstance(problem, PreferenceGame):
+        return Reference(_winners(problem), None, problem.context_dist, np.ones(problem.batch_shape))
+    best = solve_rows(problem)
+    shortfall = best.q_values.max(axis=-1, keepdims=True) - best.q_values
+    own = evaluate_rows(problem, best.policy)
+    return Reference(best.policy, shortfall, own.occupancy, own.mass)
+
+
+def _winners(problem: PreferenceGame) -> FloatArray | None:
+    from rebel_theory.solvers.games import von_neumann_winner
+
+    if problem.n_actions > _LP_ACTIONS:
+        return None
+    shape = problem.preference.shape
+    rows = [von_neumann_winner(PreferenceGame(p)).policy for p in problem.preference.reshape(-1, *shape[-2:])]
+    return np.reshape(rows, shape[:-1])

@@ -1,0 +1,182 @@
+"""The linear systems behind policy evaluation: dense LU, sparse LU, span-certified iteration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from rebel_theory.arrays import FloatArray
+from rebel_theory.problems import TabularMDP
+
+Method: TypeAlias = Literal["auto", "dense", "sparse", "iterative"]
+
+_SMALL = 64  # up to here LAPACK called on the whole stack beats one factorisation used twice
+_DENSE_STATES = 1_500  # a sparse problem this small is faster through dense LU (fill-in is no risk there)
+_BAND_FLOPS = 2e10  # sparse LU when states * bandwidth^2 stays below this many operations
+_SPAN_TOLERANCE = 1e-13  # relative to the largest value: near rounding
+_MAX_SWEEPS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solved:
+    """Values and discounted visits (..., S) with the certified sup-norm error of the values."""
+
+    values: FloatArray
+    visits: FloatArray
+    error_bound: float
+
+
+def evaluate_dense(problem: TabularMDP, probs: FloatArray) -> Solved:
+    """Return values and visits by LU factorisation of I - gamma P_pi, one for both systems."""
+    matrix = np.eye(problem.n_states) - problem.discount * policy_transition(problem, probs)
+    reward = (probs * problem.reward).sum(axis=-1)
+    reward = np.broadcast_to(reward, matrix.shape[:-1])
+    start = np.broadcast_to(_transient(problem, problem.initial_dist), matrix.shape[:-1])
+    return _solve_stack(problem, matrix, reward, start)
+
+
+def policy_transition(problem: TabularMDP, probs: FloatArray) -> FloatArray:
+    """Return P_pi (..., S, S); rows of absorbing states are 0 when gamma = 1, which makes I - P_pi regular."""
+    p = problem.transition
+    lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
+    if p.ndim == 3:  # per state one (batch, A) x (A, S) product: a BLAS call, not an einsum
+        stacked = np.moveaxis(probs.reshape(-1, *probs.shape[-2:]), 1, 0)  # (S, batch, A)
+        moved = np.matmul(stacked, p)  # (S, batch, S)
+        p_pi = np.moveaxis(moved, 0, 1).reshape(*probs.shape[:-1], problem.n_states)
+    else:
+        p_pi = np.matmul(probs[..., None, :], p)[..., 0, :]
+    p_pi = np.broadcast_to(p_pi, (*lead, *p_pi.shape[-2:]))
+    return np.where(problem.absorbing[..., None], 0.0, p_pi) if problem.discount == 1.0 else p_pi
+
+
+def _transient(problem: TabularMDP, array: FloatArray) -> FloatArray:
+    """Return ``array`` with absorbing states set to 0 when gamma = 1 (they are not visited, only reached)."""
+    return np.where(problem.absorbing, 0.0, array) if problem.discount == 1.0 else array
+
+
+def _solve_stack(problem: TabularMDP, matrix: FloatArray, reward: FloatArray, start: FloatArray) -> Solved:
+    s = matrix.shape[-1]
+    # the inverse of I - gamma P is non-negative, so its sup norm is its product with the ones vector
+    rhs = np.stack([reward, np.ones_like(reward)], axis=-1)  # (..., S, 2)
+    if s <= _SMALL:
+        both = np.linalg.solve(matrix, rhs)
+        visits = np.linalg.solve(np.swapaxes(matrix, -1, -2), start[..., None])[..., 0]
+    else:
+        from scipy.linalg import lu_factor, lu_solve
+
+        both = np.empty(rhs.shape)
+        visits = np.empty(start.shape)
+        for place in np.ndindex(matrix.shape[:-2]):
+            factors = lu_factor(matrix[place], check_finite=False)
+            both[place] = lu_solve(factors, rhs[place], check_finite=False)
+            visits[place] = lu_solve(factors, start[place], trans=1, check_finite=False)
+    values, steps = both[..., 0], both[..., 1]
+    residual = np.abs(reward - np.matmul(matrix, values[..., None])[..., 0]).max(axis=-1)
+    return Solved(
+        np.asarray(values, np.float64), np.asarray(visits, np.float64), float((residual * steps.max(axis=-1)).max())
+    )
+
+
+def evaluate_sparse(problem: TabularMDP, probs: FloatArray, method: Method) -> Solved:
+    """Return values and visits for a CSR transition, one policy of the batch at a time."""
+    from scipy.sparse import csr_array
+
+    s, a = problem.n_states, problem.n_actions
+    transition = problem.transition if problem.is_sparse else csr_array(problem.transition.reshape(s * a, s))
+    lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
+    values, visits, bound = np.empty((*lead, s)), np.empty((*lead, s)), 0.0
+    rewards = np.broadcast_to((probs * problem.reward).sum(axis=-1), (*lead, s))
+    starts = np.broadcast_to(_transient(problem, problem.initial_dist), (*lead, s))
+    policies = np.broadcast_to(probs, (*lead, s, a))
+    for place in np.ndindex(*lead):
+        data = np.where(problem.absorbing[:, None], 0.0, policies[place]) if problem.discount == 1 else policies[place]
+        mixer = csr_array((data.ravel(), np.arange(s * a), np.arange(0, s * a + 1, a)), shape=(s, s * a))
+        solved = _one_sparse(csr_array(mixer @ transition), rewards[place], starts[place], problem.discount, method)
+        values[place], visits[place] = solved.values, solved.visits
+        bound = max(bound, solved.error_bound)
+    return Solved(values, visits, bound)
+
+
+def _one_sparse(p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float, method: Method) -> Solved:
+    from scipy.sparse import csc_array, eye_array
+    from scipy.sparse.linalg import splu
+
+    s = p_pi.shape[0]
+    if method == "auto":
+        method = _choose(p_pi, gamma)
+    if method == "iterative":
+        if gamma == 1.0:
+            raise ValueError("method='iterative' needs a discount below 1: use method='sparse' or 'dense'")
+        return _iterate(p_pi, reward, start, gamma)
+    ones = np.ones(s)
+    if method == "dense":
+        matrix = np.eye(s) - gamma * p_pi.toarray()
+        solve = _dense_solver(matrix)
+    else:
+        matrix = csc_array(eye_array(s) - gamma * p_pi)
+        factors = splu(matrix)
+        solve = lambda b, t: factors.solve(b, "T" if t else "N")  # noqa: E731
+    values = solve(reward, False)
+    residual = float(np.abs(reward - matrix @ values).max())
+    return Solved(values, solve(start, True), residual * float(solve(ones, False).max()))
+
+
+def _dense_solver(matrix: FloatArray) -> Any:
+    from scipy.linalg import lu_factor, lu_solve
+
+    factors = lu_factor(matrix, check_finite=False)
+    return lambda b, transposed: lu_solve(factors, b, trans=int(transposed), check_finite=False)
+
+
+def _choose(p_pi: Any, gamma: float) -> Method:
+    """Return the method for a sparse P_pi: chains and grids keep a small band, random graphs fill in."""
+    s = p_pi.shape[0]
+    if s <= _DENSE_STATES:
+        return "dense"
+    from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+    order = np.empty(s, dtype=np.int64)
+    order[reverse_cuthill_mckee(p_pi.tocsr(), symmetric_mode=False)] = np.arange(s)
+    coo = p_pi.tocoo()
+    band = int(np.abs(order[coo.row] - order[coo.col]).max()) if coo.nnz else 0
+    return "sparse" if gamma == 1.0 or s * float(band) ** 2 <= _BAND_FLOPS else "iterative"
+
+
+def _iterate(p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float) -> Solved:
+    """Return values by sweeps with MacQueen's bounds, visits by the forward sum.
+
+    After V' = r + gamma P V with increments in [lo, hi], V^pi - V' lies in gamma/(1-gamma) [lo, hi]; the middle
+    of the interval is returned with half its width as the certified error.
+    """
+    value, error = np.zeros_like(reward), np.inf
+    shift = gamma / (1.0 - gamma)
+    for _ in range(_MAX_SWEEPS):
+        new = reward + gamma * (p_pi @ value)
+        low, high = float((new - value).min()), float((new - value).max())
+        value, previous = new, error
+        error = 0.5 * shift * (high - low)
+        scale = float(np.abs(value).max()) + abs(shift * high) + 1e-300
+        if error <= _SPAN_TOLERANCE * scale or (error >= previous and error <= 1e-9 * scale):
+            break
+    value = value + shift * 0.5 * (low + high)
+    return Solved(value, _forward(p_pi, start, gamma), error + np.finfo(float).eps * scale / (1 - gamma))
+
+
+def _forward(p_pi: Any, start: FloatArray, gamma: float) -> FloatArray:
+    """Return sum_t gamma^t start P^t; the neglected tail is below 1e-13 of the total.
+
+    The tail is replaced by the last distribution's share, which keeps the total exact.
+    """
+    transposed = p_pi.T.tocsr()
+    total, term, left = np.zeros_like(start), start.copy(), 1.0 / (1.0 - gamma)
+    while True:
+        total += term
+        left -= float(term.sum())
+        new = gamma * (transposed @ term)
+        change = float(np.abs(new / max(gamma, 1e-300) - term).sum())
+        # a distribution that no longer moves stays: its geometric sum is known
+        if left * (1.0 - gamma) < 1e-13 or change <= 1e-15 * max(float(term.sum()), 1e-300):
+            return np.asarray(total + new / (1.0 - gamma))
+        term = new

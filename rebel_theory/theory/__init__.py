@@ -1,0 +1,1 @@
+"""Bounds, the regret identity, concentrability, rate fits, and the analysis of preference matrices."""
