@@ -134,9 +134,12 @@ def _build(source: str, header: list[str], rows: Sequence[list[Any]], lines: tup
 def _has_names(header: list[str], rows: Sequence[list[Any]]) -> int:
     """Return 1 when the first column holds names, 0 when it holds numbers."""
     first = [str(row[0]).strip() if row else "" for row in rows]
-    if header[0].strip() == "" or (len(header) == len(rows) + 1 and first == [h.strip() for h in header[1:]]):
+    columns = [name.strip() for name in header]
+    if columns[0] == "" or first == columns[1:]:
         return 1
-    return int(bool(first) and len(header) > 1 and all(_is_word(cell) for cell in first))
+    words = bool(first) and len(header) > 1 and all(_is_word(cell) for cell in first)
+    # in a square table words are bad numbers ("0,5"), unless they are names of columns and a row is missing
+    return int(words and (len(header) != len(rows) or bool(set(first) & set(columns))))
 
 
 def _is_word(cell: str) -> bool:

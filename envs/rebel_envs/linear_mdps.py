@@ -138,7 +138,7 @@ def hard_linear_mdp(n_bits: int = 4, *, separation: float = 0.02, discount: floa
         delta = 1 - gamma
         limit = min(delta, gamma)
         checks.require(
-            0 < separation <= limit,
+            0 < separation <= limit + 1e-12,  # 1 - 0.9 is a little less than 0.1
             f"separation is {separation!r}, expected in (0, {limit:.6g}] = (0, min(1 - gamma, gamma)]: lower it",
         )
         rng = generator(checks, seed)

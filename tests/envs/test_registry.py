@@ -83,7 +83,7 @@ def test_a_new_file_is_a_new_environment(tmp_path, monkeypatch):
         assert envs.describe("fresh") == "a fresh one."
         (tmp_path / "copy_of_it.py").write_text('EXAMPLES = {"chain": None}\n')
         examples.cache_clear()
-        with pytest.raises(ImportError, match="'chain' .* exists already"):
+        with pytest.raises(ImportError, match=r"'chain' .* exists already"):
             examples()
     finally:
         examples.cache_clear()

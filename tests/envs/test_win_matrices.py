@@ -107,6 +107,8 @@ BAD = {
     "infinite": ("a,b\n0.5,inf\n0.3,0.5\n", "[a, b] (line 2) is inf, expected a finite number"),
     "few rows": ("a,b,c\n0,1,2\n3,0,4\n", "is not square: 2 rows for 3 names"),
     "many rows": ("a,b\n0,1\n3,0\n4,4\n", "is not square: 3 rows for 2 names"),
+    "a name column, a row missing": ("n,a,b\na,0,1\n", "is not square: 1 rows for 2 names"),
+    "a row missing": ("n,a,b,c\na,0,1,2\nb,1,0,2\nc,1,2\n", "line 4 has 3 cells"),
     "no header": ("0.5,0.7\n0.3,0.5\n", "a header of names is needed"),
     "other names": (",a,b\na,0,1\nc,2,0\n", "row 2 is named 'c' but column 2 is named 'b'"),
     "negative": ("a,b\n0,-3\n4,0\n", "[a, b] (line 2) is -3, expected no negative number: remove the sign"),
@@ -182,6 +184,6 @@ def test_measured_games(file, size, gap):
     game = envs.from_win_matrix(path)
     assert game.n_actions == len(game.names) == size
     assert game.counts is None
-    np.testing.assert_array_equal(game.preference[0, 1, 2], pd.read_csv(path).to_numpy()[1, 2])
-    uniform = 2 * game.payoff[0].mean(1).max()  # the duality gap of the uniform policy
+    np.testing.assert_allclose(game.preference[0], pd.read_csv(path).to_numpy(), atol=1e-8)
+    uniform = 2 * (game.preference[0].mean(1).max() - 0.5)  # duality gap of uniform, in units of P
     assert uniform == pytest.approx(gap, abs=5e-5)
