@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from numpy.random import Generator
 
 from rebel_theory.arrays import FloatArray, IntArray
 from rebel_theory.feedback import Feedback
-from rebel_theory.oracles import BoundOracle
+from rebel_theory.oracles.base import BoundOracle, Oracle
 from rebel_theory.pairs import PairGraph, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import (
@@ -21,8 +22,34 @@ from rebel_theory.problems import (
     Problem,
     TabularMDP,
 )
+from rebel_theory.problems.base import InvalidProblemError
 
 _TABLE_LIMIT = 200_000_000  # entries of a transition's running sums that a sampler may hold
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled(Oracle):
+    """A fresh sample of ``n_pairs`` pairs a iteration and seed.
+
+    Rows x are drawn from the exact state weights d_pi, actions y ~ pi and y' ~ mu. Rewards are observed with the
+    bandit's noise; Q-values of an MDP by unbiased roll-outs from resets (geometric stopping); preferences as
+    binary outcomes against one shared y'' ~ pi, rescaled to l = 2 P - 1.
+
+    Parameters
+    ----------
+    n_pairs : int >= 1
+        Two reward queries a pair; ``feedback`` spends the same number on single actions y ~ pi.
+    """
+
+    n_pairs: int
+
+    def __post_init__(self) -> None:
+        if int(self.n_pairs) != self.n_pairs or self.n_pairs < 1:
+            raise InvalidProblemError("Sampled", [f"n_pairs is {self.n_pairs}, expected an integer of at least 1"])
+
+    def bind(self, problem: Problem, rngs: list[Generator]) -> BoundOracle:
+        """Return the sampling oracle of a problem, one stream a seed."""
+        return BoundSampled(problem, rngs, int(self.n_pairs))
 
 
 class BoundSampled(BoundOracle):

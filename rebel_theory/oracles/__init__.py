@@ -1,0 +1,7 @@
+"""What is observed: exact feedback, or samples of it."""
+
+from rebel_theory.oracles.base import BoundOracle, Oracle, seed_streams
+from rebel_theory.oracles.exact import Exact
+from rebel_theory.oracles.sampled import Sampled
+
+__all__ = ["BoundOracle", "Exact", "Oracle", "Sampled", "seed_streams"]
