@@ -41,9 +41,7 @@ Part: TypeAlias = Literal["check", "control"]
 Measurement: TypeAlias = Callable[[Generator, Scale], pd.DataFrame]
 Drawing: TypeAlias = "Callable[[Figure, pd.DataFrame, pd.DataFrame], None]"
 
-_ID = re.compile(
-    r"[A-Z]{1,8}[0-9]{1,6}[a-z]?"
-)  # also a file name, so nothing that a file system could mistake
+_ID = re.compile(r"[A-Z]{1,8}[0-9]{1,6}[a-z]?")  # also a file name, so nothing that a file system could mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +82,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
-            raise ValueError(
-                f"claim id {self.id!r}: expected capital letters and a number, such as C2 or E10"
-            )
+            raise ValueError(f"claim id {self.id!r}: expected capital letters and a number, such as C2 or E10")
         for name in ("title", "statement", "source", "control_statement"):
             if not getattr(self, name).strip():
                 raise ValueError(f"claim {self.id}: {name} is empty, write it down")
@@ -96,9 +92,7 @@ class Claim:
         measurement = self.check if part == "check" else self.control
         cases = measurement(stream("claim", self.id, part, seed=seed), scale)
         if not isinstance(cases, pd.DataFrame):
-            raise TypeError(
-                f"claim {self.id}: {part} returned {type(cases).__name__}, expected a pandas DataFrame"
-            )
+            raise TypeError(f"claim {self.id}: {part} returned {type(cases).__name__}, expected a pandas DataFrame")
         return cases.reset_index(drop=True)
 
     def judge(self, part: Part, cases: pd.DataFrame) -> Judgement:
@@ -108,15 +102,9 @@ class Claim:
         right from wrong.
         """
         judgement = self.test.judge(cases)
-        if (
-            part == "control"
-            and judgement.verdict == "refuted"
-            and judgement.undefined == judgement.violations
-        ):
+        if part == "control" and judgement.verdict == "refuted" and judgement.undefined == judgement.violations:
             if judgement.undefined == 0:
                 return judgement  # a refuted rate counts groups, and may have none outside
-            note = (
-                "the control is refuted by NaN alone, which shows nothing: break it so that it stays finite"
-            )
+            note = "the control is refuted by NaN alone, which shows nothing: break it so that it stays finite"
             return replace(judgement, verdict="inconclusive", note=note)
         return judgement

@@ -20,9 +20,7 @@ class Claims:
 
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print a JSON list on stdout instead of a table."""
-    claims: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: built in)")] = (
-        None
-    )
+    claims: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: built in)")] = None
     """A folder of claim files, instead of the ones that ship."""
 
     def __call__(self) -> int:

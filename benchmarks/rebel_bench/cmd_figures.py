@@ -31,9 +31,7 @@ class Figures:
     """Claims to draw, such as C2 e1 or c2,e1."""
     venue: Venue = "neurips"
     """Whose sizes and fonts."""
-    out: Annotated[
-        Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: figures in --from)")
-    ] = None
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: figures in --from)")] = None
     """Folder for the figures."""
     source: Annotated[Path, tyro.conf.arg(name="from", metavar="DIR")] = Path("rebel-results")
     """Folder of the results, the --out of verify."""
@@ -41,9 +39,7 @@ class Figures:
     """Which of the stored scales."""
     seed: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: the smallest)")] = None
     """Which of the stored seeds."""
-    claims: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: built in)")] = (
-        None
-    )
+    claims: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: built in)")] = None
     """A folder of claim files, instead of the ones that ship."""
 
     def __call__(self) -> int:

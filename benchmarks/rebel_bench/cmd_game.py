@@ -23,9 +23,7 @@ class Game:
     """A table with a row and a column for every player: how often the row beat the column."""
     iterations: int = 1000
     """Updates of preference REBEL in self-play."""
-    step_size: Annotated[
-        float | None, tyro.conf.arg(help_behavior_hint="(default: sqrt(2 ln n / iterations))")
-    ] = None
+    step_size: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: sqrt(2 ln n / iterations))")] = None
     """Step size eta of the functional update."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on stdout instead of tables."""

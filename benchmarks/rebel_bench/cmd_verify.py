@@ -36,9 +36,7 @@ class Verify:
     """Which random streams; the same seed gives the same numbers for any number of workers."""
     workers: int = 1
     """Processes."""
-    cluster: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = (
-        None
-    )
+    cluster: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
     """Run on the cluster at this address (not yet in this version)."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on stdout instead of a table."""
@@ -46,9 +44,7 @@ class Verify:
     """Folder for the results (Parquet) and the figures."""
     figures: bool = True
     """Draw the figures too, as PNG and PDF."""
-    claims: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: built in)")] = (
-        None
-    )
+    claims: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: built in)")] = None
     """A folder of claim files, instead of the ones that ship."""
 
     def __call__(self) -> int:
@@ -56,9 +52,7 @@ class Verify:
         from rebel_bench.errors import UserError
 
         if self.cluster is not None:
-            raise UserError(
-                "--cluster is not yet in this version: leave it out, and use --workers N on one machine"
-            )
+            raise UserError("--cluster is not yet in this version: leave it out, and use --workers N on one machine")
         with one_thread(spawning=False):  # before NumPy loads, so that one worker rounds as many do
             from rebel_bench import tables
             from rebel_bench.atomic import require_writable

@@ -113,9 +113,7 @@ class Inequality:
         room = np.where(np.isfinite(bound), self.slack * np.abs(bound) + self.absolute, 0.0)
         good = (value <= bound + room) & np.isfinite(value)
         ratios = _ratios(value, bound)
-        ratios = np.where(
-            good, np.minimum(ratios, 1.0), ratios
-        )  # within the rounding allowed: tight, not over
+        ratios = np.where(good, np.minimum(ratios, 1.0), ratios)  # within the rounding allowed: tight, not over
         return _counted(~good, undefined, float(ratios.max()), 1.0)
 
     def describe(self) -> str:
@@ -174,9 +172,7 @@ def _nothing(bound: float, n_cases: int = 0, note: str = "no cases were measured
     return Judgement("inconclusive", float("nan"), bound, n_cases, 0, note=note)
 
 
-def _counted(
-    bad: NDArray[np.bool_], undefined: NDArray[np.bool_], measured: float, bound: float
-) -> Judgement:
+def _counted(bad: NDArray[np.bool_], undefined: NDArray[np.bool_], measured: float, bound: float) -> Judgement:
     """Return ``holds`` or ``refuted`` by the number of bad rows."""
     n_undefined = int(undefined.sum())
     note = f"{n_undefined} of {bad.size} cases are NaN" if n_undefined else ""

@@ -78,6 +78,4 @@ class OnStderr(Progress):
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, description=text)
         else:
-            self._console.print(
-                f"[{self._done}/{self._total}] {text}, {measured.seconds:.2f} s", soft_wrap=True
-            )
+            self._console.print(f"[{self._done}/{self._total}] {text}, {measured.seconds:.2f} s", soft_wrap=True)

@@ -56,9 +56,7 @@ class Rate:
         x, y = _numbers(cases, self.x), _numbers(cases, self.y)  # (n_cases,) each
         bad = ~(np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0))
         if bad.any():
-            raise ValueError(
-                f"{int(bad.sum())} of {x.size} cases have no logarithm (zero, negative or not finite)"
-            )
+            raise ValueError(f"{int(bad.sum())} of {x.size} cases have no logarithm (zero, negative or not finite)")
         if self.by not in cases.columns:
             raise KeyError(f"the cases have no column {self.by!r} to group the slopes by")
         slopes = _slopes(np.log(x), np.log(y), pd.factorize(cases[self.by])[0])

@@ -18,9 +18,7 @@ from rebel_bench.claim import Claim
 from rebel_bench.errors import ClaimError, UserError
 
 CLAIMS = Path(__file__).parent / "claims"
-_GROUPS = (
-    "ECSP"  # equivalences, convergence, sample complexity, preference games: the order of the theory page
-)
+_GROUPS = "ECSP"  # equivalences, convergence, sample complexity, preference games: the order of the theory page
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +54,7 @@ def find_all(folder: Path | None = None) -> dict[str, Found]:
         claim = load(file)
         if claim.id in found:
             raise UserError(
-                f"claim {claim.id} is defined twice, in {found[claim.id].file.name} and in {file.name}: "
-                "renumber one"
+                f"claim {claim.id} is defined twice, in {found[claim.id].file.name} and in {file.name}: renumber one"
             )
         found[claim.id] = Found(claim, file)
     return dict(sorted(found.items(), key=lambda item: natural_order(item[0])))

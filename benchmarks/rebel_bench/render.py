@@ -58,9 +58,7 @@ def render_stored(
     if not runs:
         chosen = f" at scale {scale.value}" if scale else ""
         chosen += f" with seed {seed}" if seed is not None else ""
-        raise UserError(
-            f"no results are stored{chosen} in {source}: run `rebel-theory verify --out {source}` first"
-        )
+        raise UserError(f"no results are stored{chosen} in {source}: run `rebel-theory verify --out {source}` first")
     found = registry.find_all(claims)
     texts = tuple(ids)
     picked = registry.select(found, texts)

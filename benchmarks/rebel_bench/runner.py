@@ -61,9 +61,7 @@ class Verification:
         for outcome in self.outcomes:
             if outcome.claim.id.upper() == id_.upper():
                 return outcome
-        raise KeyError(
-            f"claim {id_!r} was not run; this run has {', '.join(o.claim.id for o in self.outcomes)}"
-        )
+        raise KeyError(f"claim {id_!r} was not run; this run has {', '.join(o.claim.id for o in self.outcomes)}")
 
     def rows(self) -> list[dict[str, object]]:
         """Return one dictionary a claim, with the keys of ``verify --json``."""
@@ -136,9 +134,7 @@ def verify(
     if store is not None:
         store.prepare()
     units = [
-        Unit(Key(found.claim.id, part, scale, seed), found.file)
-        for found in chosen
-        for part in ("check", "control")
+        Unit(Key(found.claim.id, part, scale, seed), found.file) for found in chosen for part in ("check", "control")
     ]
     done: dict[Key, Measured] = {}
     with progress or Silent() as report:
@@ -149,9 +145,7 @@ def verify(
                 store.write(_stored(measured, registry.select_claim(chosen, measured.key.claim)))
             report.finished(measured)
     outcomes = tuple(
-        _outcome(
-            found.claim, *(done[Key(found.claim.id, part, scale, seed)] for part in ("check", "control"))
-        )
+        _outcome(found.claim, *(done[Key(found.claim.id, part, scale, seed)] for part in ("check", "control")))
         for found in chosen
     )
     return Verification(outcomes, scale, seed, version())
@@ -165,9 +159,7 @@ def _scale(scale: Scale | str) -> Scale:
 
 
 def _stored(measured: Measured, claim: Claim) -> Stored:
-    return Stored(
-        measured.key, measured.cases, measured.judgement, claim.statement, version(), measured.seconds
-    )
+    return Stored(measured.key, measured.cases, measured.judgement, claim.statement, version(), measured.seconds)
 
 
 def _outcome(claim: Claim, check: Measured, control: Measured) -> Outcome:

@@ -90,9 +90,7 @@ class Store:
         """Return one table; raise :class:`UserError` if it is missing or is not one of ours."""
         path = self.folder / key.file_name
         if not path.is_file():
-            raise UserError(
-                f"no result of claim {key.claim} ({key.part}) at {path}: run `rebel-theory verify` first"
-            )
+            raise UserError(f"no result of claim {key.claim} ({key.part}) at {path}: run `rebel-theory verify` first")
         try:
             table = pq.read_table(path)
             about: dict[str, Any] = json.loads(table.schema.metadata[_KEY])

@@ -155,7 +155,5 @@ def save(fig: Figure, path: Path, *, dpi: int = 300) -> tuple[Path, Path]:
     with whole_file(png) as temporary:
         fig.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
     with whole_file(pdf) as temporary:
-        fig.savefig(
-            temporary, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None}
-        )
+        fig.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return png, pdf

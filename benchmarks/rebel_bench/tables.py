@@ -39,7 +39,7 @@ def print_claims(claims: Sequence[Claim]) -> None:
     for column in ("id", "statement", "source", "test", "control: broken is"):
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for claim in claims:
-        # Text, because a str would be read as markup, and [s=1, a=0] eaten
+        # Text: in a str rich looks for markup and emoji codes, and would eat [s=1, a=0]
         row = (claim.id, claim.statement, claim.source, claim.test.describe(), claim.control_statement)
         table.add_row(*map(Text, row))
     _console().print(table)
@@ -105,9 +105,7 @@ def _summary(result: Verification) -> str:
 
 def print_verification_json(result: Verification) -> None:
     """Print the one object of ``verify --json``; a figure that is NaN or infinite is null."""
-    print_json(
-        {"claims": result.rows(), "version": result.version, "seed": result.seed, "scale": result.scale.value}
-    )
+    print_json({"claims": result.rows(), "version": result.version, "seed": result.seed, "scale": result.scale.value})
 
 
 def print_json(value: Any) -> None:

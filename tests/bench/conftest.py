@@ -42,9 +42,7 @@ CLAIM = Claim(
 """
 
 
-def write_toy(
-    folder: Path, id: str, *, check: str = "1.0", control: str = "3.0", figure: str = "figure"
-) -> Path:
+def write_toy(folder: Path, id: str, *, check: str = "1.0", control: str = "3.0", figure: str = "figure") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{id.lower()}.py"
     file.write_text(TOY.format(id=id, check=check, control=control, figure=figure), encoding="utf-8")

@@ -27,9 +27,7 @@ def strict(text):
 @pytest.fixture
 def verify(tmp_path, capsys):
     def run(folder, *arguments):
-        code = main(
-            ["verify", *arguments, "--claims", str(folder), "--out", str(tmp_path / "out"), "--no-figures"]
-        )
+        code = main(["verify", *arguments, "--claims", str(folder), "--out", str(tmp_path / "out"), "--no-figures"])
         return code, *capsys.readouterr()
 
     return run
@@ -200,9 +198,7 @@ def test_help_lists_the_commands_and_version(capsys):
 
 
 def run_python(*arguments):
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_help_loads_nothing_heavy():
@@ -226,6 +222,13 @@ def test_the_module_runs_with_workers_and_agrees_with_one(toys, tmp_path):
     for key in store.Store(out).list_keys():
         cases = [store.Store(tmp_path / name).read(key).cases for name in ("one", "two")]
         pd.testing.assert_frame_equal(*cases, check_exact=True)
+
+
+def test_workers_use_one_thread(toys, toy, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    toy(toys, "A1", check="float(__import__('os').environ['OPENBLAS_NUM_THREADS'])")  # 1 holds, 7 does not
+    assert rebel_bench.verify("A1", claims=toys, workers=2).passed
+    assert not rebel_bench.verify("A1", claims=toys, workers=1).passed  # this process is not meddled with
 
 
 def test_workers_report_a_claim_that_raises_and_restore_the_environment(toys, toy, monkeypatch):
