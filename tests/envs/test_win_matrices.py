@@ -86,6 +86,7 @@ def test_single_games_are_counts_and_self_play_is_ignored():
     assert envs.from_win_matrix(once).counts is not None
     twice = envs.from_win_matrix(np.array([[7, 3], [1, 4]]))
     np.testing.assert_array_equal(twice.preference[0], [[0.5, 0.75], [0.25, 0.5]])
+    np.testing.assert_array_equal(twice.counts, [[0, 3], [1, 0]])
     certain = envs.from_win_matrix(np.array([[0.5, 1], [0, 0.5]]))
     assert certain.counts is None
 
