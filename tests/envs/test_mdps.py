@@ -75,11 +75,21 @@ def test_deep_sea_with_a_horizon(seed):
     assert mdp.initial_dist @ treasure == 2.0**-n
 
 
-def test_the_two_deep_seas_draw_the_same_actions(exact):
+def test_the_two_deep_seas_are_one():
     n = 4
     flat, finite = envs.deep_sea(n, seed=5), envs.deep_sea_finite_horizon(n, seed=5)
     rows, cols = np.tril_indices(n)
     np.testing.assert_array_equal(flat.reward[:-1], finite.reward[rows, cols])
+    for s, (h, c) in enumerate(zip(rows, cols, strict=True)):
+        for a in range(2):
+            below = np.zeros(flat.n_states)
+            if h < n - 1:
+                below[(h + 1) * (h + 2) // 2 + np.arange(h + 2)] = finite.transition[h, c, a, : h + 2]
+            else:
+                below[-1] = 1
+            np.testing.assert_array_equal(flat.transition[s, a], below)
+    moves = envs.deep_sea_finite_horizon(3).transition[0].argmax(-1)  # (column, left or right)
+    np.testing.assert_array_equal(moves, [[0, 1], [0, 2], [1, 2]])
     assert set(np.unique(finite.reward[:, :, 0] < 0)) == {True, False}
 
 
