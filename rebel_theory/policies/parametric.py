@@ -80,6 +80,39 @@ class ParametricPolicy(Policy):
         direction = min_norm(*pairs.rows(self.jacobian()))
         return self.with_theta(self.theta + per_row(step_size, 1) * direction)
 
+    def minimise(self: P, pairs: Pairs, step_size: FloatArray, start: FloatArray) -> P:
+        """Return a local minimiser of the full REBEL loss by Gauss-Newton with step halving from ``start`` (..., p).
+
+        Nothing is assumed of the class; for a log-linear one the answer must be the single step of
+        :meth:`gauss_newton_step`, wherever it starts (claim E3).
+        """
+        reference = self.log_probs
+        policy = self.with_theta(start)
+        loss = policy._pair_loss(pairs, reference, step_size)
+        for _ in range(_NEWTON_STEPS):
+            design, target = pairs.rows(policy.jacobian())
+            moved, _ = pairs.rows((policy.log_probs - reference)[..., None])
+            direction = min_norm(design, per_row(step_size, 1) * target - moved[..., 0])
+            size = np.ones(direction.shape[:-1])
+            for _ in range(_HALVINGS):
+                trial = policy.with_theta(policy.theta + size[..., None] * direction)
+                value = trial._pair_loss(pairs, reference, step_size)
+                worse = ~(value < loss)
+                if not worse.any():
+                    break
+                size = np.where(worse, 0.5 * size, size)
+            size = np.where(worse, 0.0, size)
+            policy = policy.with_theta(policy.theta + size[..., None] * direction)
+            loss = policy._pair_loss(pairs, reference, step_size)
+            if np.abs(size[..., None] * direction).max() <= _STATIONARY * (1 + np.abs(policy.theta).max()):
+                break
+        return policy
+
+    def _pair_loss(self, pairs: Pairs, reference: FloatArray, step_size: FloatArray) -> FloatArray:
+        design, target = pairs.rows((self.log_probs - reference)[..., None])
+        loss: FloatArray = ((design[..., 0] - per_row(step_size, 1) * target) ** 2).sum(axis=-1)
+        return loss
+
     def natural_step(self: P, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> P:
         """Return theta + eta F^+ E[g A] with scores g = J - E_pi J under the feedback's state weights."""
         pi, jacobian = self.probs, self.jacobian()
@@ -296,29 +329,5 @@ class TanhPolicy(ParametricPolicy):
         return type(self)(self.points, frozen(theta))
 
     def regress(self, pairs: Pairs, step_size: FloatArray) -> Self:
-        """Return a local minimiser of the REBEL loss: Gauss-Newton with step halving, from theta_t."""
-        start = self.log_probs
-        policy: Self = self
-        loss = self._pair_loss(pairs, start, step_size)
-        for _ in range(_NEWTON_STEPS):
-            design, target = pairs.rows(policy.jacobian())
-            moved, _ = pairs.rows((policy.log_probs - start)[..., None])
-            direction = min_norm(design, per_row(step_size, 1) * target - moved[..., 0])
-            size = 1.0
-            while size > 1e-12:
-                trial = policy.with_theta(policy.theta + size * direction)
-                value = trial._pair_loss(pairs, start, step_size)
-                if (value < loss).all():
-                    break
-                size *= 0.5
-            else:
-                return policy
-            if np.abs(size * direction).max() <= _STATIONARY * (1 + np.abs(policy.theta).max()):
-                return trial
-            policy, loss = trial, value
-        return policy
-
-    def _pair_loss(self, pairs: Pairs, start: FloatArray, step_size: FloatArray) -> FloatArray:
-        design, target = pairs.rows((self.log_probs - start)[..., None])
-        loss: FloatArray = ((design[..., 0] - per_row(step_size, 1) * target) ** 2).sum(axis=-1)
-        return loss
+        """Return a local minimiser of the REBEL loss, from theta_t."""
+        return self.minimise(pairs, step_size, self.theta)

@@ -47,9 +47,9 @@ class FiniteHorizonMDP(Problem):
         initial_dist: ArrayLike | None = None,
     ) -> None:
         with checking("FiniteHorizonMDP") as checks:
-            steps = int(horizon)
+            steps = int(horizon) if isinstance(horizon, (int, float, np.number)) and np.isfinite(horizon) else 0
             if not checks.require(
-                steps == horizon and steps >= 1, f"horizon is {horizon}, expected an integer of at least 1"
+                steps == horizon and steps >= 1, f"horizon is {horizon!r}, expected an integer of at least 1"
             ):
                 checks.finish()
             r = checks.array("reward", reward, "rewards of shape (S, A) or (H, S, A)")

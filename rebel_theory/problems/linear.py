@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import FloatArray
 from rebel_theory.problems.bandit import check_sizes
-from rebel_theory.problems.base import Checks, Problem, checking, initial_distribution
+from rebel_theory.problems.base import Checks, Problem, checking, initial_distribution, normalised
 from rebel_theory.problems.mdp import check_discount
 
 _CHUNK = 10_000_000  # entries of P(t | s, a) looked at together while checking their sign
@@ -81,7 +81,7 @@ class LinearMDP(Problem):
         object.__setattr__(self, "measures", m)
         object.__setattr__(self, "reward_weights", theta)
         object.__setattr__(self, "discount", gamma)
-        object.__setattr__(self, "initial_dist", rho)
+        object.__setattr__(self, "initial_dist", normalised(rho))
 
     @property
     def row_shape(self) -> tuple[int, ...]:

@@ -133,7 +133,7 @@ def check_discount(checks: Checks, discount: float) -> float:
         gamma = float(discount)
     except (TypeError, ValueError):
         gamma = float("nan")
-    checks.require(0 <= gamma <= 1, f"discount is {discount}, expected a number in [0, 1)")
+    checks.require(0 <= gamma <= 1, f"discount is {discount}, expected a number in [0, 1), or 1 if every policy terminates")
     return gamma
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -85,8 +86,20 @@ class Reference:
         return total
 
 
+_REFERENCES: WeakKeyDictionary[Problem, Reference] = WeakKeyDictionary()  # problems are immutable
+
+
 def reference(problem: Problem) -> Reference:
-    """Return the comparator of a problem: its optimal policy, or the von Neumann winner of a game."""
+    """Return the comparator of a problem: its optimal policy, or the von Neumann winner of a game.
+
+    Computed once a problem object: algorithms compared on one problem share it.
+    """
+    if problem not in _REFERENCES:
+        _REFERENCES[problem] = _solve_reference(problem)
+    return _REFERENCES[problem]
+
+
+def _solve_reference(problem: Problem) -> Reference:
     if isinstance(problem, PreferenceGame):
         return Reference(_winners(problem), None, problem.context_dist, np.ones(problem.batch_shape))
     best = solve_rows(problem)

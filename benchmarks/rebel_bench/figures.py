@@ -1,0 +1,54 @@
+"""Drawings that several claims share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from rebel_bench.style import OKABE_ITO, line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_FLOOR = 1e-17  # exact zeros are drawn here: below the spacing of doubles at 1
+
+
+def strip(
+    fig: Figure, cases: pd.DataFrame, control: pd.DataFrame, *, by: str, value: str, limit: float, label: str
+) -> None:
+    """Draw every case as a dot on a log axis, one column a group, the control's last, and the limit as a line."""
+    ax = fig.add_subplot()
+    groups = [(str(name), part[value]) for name, part in cases.groupby(by, sort=False)]
+    groups += [(f"control:\n{name}", part[value]) for name, part in control.groupby(by, sort=False)]
+    n_claim = cases[by].nunique()
+    rng = np.random.default_rng(0)
+    for i, (_, values) in enumerate(groups):
+        y = np.maximum(np.asarray(values, dtype=float), _FLOOR)
+        x = i + rng.uniform(-0.28, 0.28, size=y.size)
+        broken = i >= n_claim
+        ax.plot(
+            x, y, linestyle="none", marker="x" if broken else "o", markersize=2.5, markeredgewidth=0.6,
+            color=OKABE_ITO["vermillion" if broken else "blue"], alpha=0.6, rasterized=y.size > 2_000,
+        )  # fmt: skip
+    ax.axhline(limit, color=OKABE_ITO["black"], linewidth=0.8, linestyle=(0, (4, 2)))
+    ax.annotate(f"tolerance {limit:g}", (0.01, limit), xycoords=("axes fraction", "data"), va="bottom", fontsize=6)
+    ax.set(yscale="log", ylabel=label, xlim=(-0.6, len(groups) - 0.4))
+    ax.set_xticks(range(len(groups)), [name for name, _ in groups])
+    ax.set_ylim(_FLOOR / 3, max(2.0, 3 * float(np.nanmax([v.max() for _, v in groups]))))
+
+
+def ratios(ax: Axes, cases: pd.DataFrame, control: pd.DataFrame, *, label: str = "measured / bound") -> None:
+    """Draw the distribution of measured/bound over the instances, claim against control, and 1 as a line."""
+    for i, (name, table) in enumerate((("claim", cases), ("control", control))):
+        ratio = np.sort((table["value"] / table["bound"]).to_numpy(dtype=float))
+        ratio = np.maximum(ratio[np.isfinite(ratio)], 1e-8)
+        share = np.arange(1, ratio.size + 1) / ratio.size
+        style = line(name, (0, 3)[i])
+        style.update(marker="", linestyle=("-", (0, (4, 2)))[i])
+        ax.plot(ratio, share, **style)
+    ax.axvline(1.0, color=OKABE_ITO["black"], linewidth=0.8, linestyle=(0, (1, 1)))
+    ax.set(xscale="log", xlabel=label, ylabel="share of instances", ylim=(0, 1.02))
+    ax.legend(loc="upper left")
