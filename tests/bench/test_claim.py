@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+
 from rebel_bench import registry
 from rebel_bench.claim import Claim, Equality, Rate, Scale, stream
 from rebel_bench.errors import ClaimError, UserError

@@ -9,6 +9,7 @@ import sys
 
 import pandas as pd
 import pytest
+
 import rebel_bench
 from rebel_bench import pool, store
 from rebel_bench.cli import COMMANDS, main

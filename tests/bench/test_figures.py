@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from rebel_bench import style
 from rebel_bench.cli import main
 from rebel_bench.errors import UserError

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+
 from rebel_bench.claim import AtLeast, Equality, Inequality, Rate
 
 NAN, INF = math.nan, math.inf

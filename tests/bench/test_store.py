@@ -8,6 +8,7 @@ import os
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+
 from rebel_bench.atomic import require_writable, whole_file
 from rebel_bench.claim import Judgement, Scale
 from rebel_bench.errors import UserError

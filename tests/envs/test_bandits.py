@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-import rebel_envs as envs
 from scipy.optimize import minimize_scalar
 from scipy.special import lambertw
 
+import rebel_envs as envs
 from rebel_theory.problems import BernoulliNoise, InvalidProblemError
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-import rebel_envs as envs
 
+import rebel_envs as envs
 from rebel_theory.problems import InvalidProblemError
 
 

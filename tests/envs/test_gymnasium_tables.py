@@ -1,9 +1,9 @@
 import gymnasium
 import numpy as np
 import pytest
+
 import rebel_envs as envs
 from rebel_envs.gymnasium_tables import tabular_ids
-
 from rebel_theory.problems import InvalidProblemError
 
 SIZES = {"FrozenLake": 16, "FrozenLake8x8": 64, "Taxi": 501, "CliffWalking": 48, "CliffWalkingSlippery": 48}

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+
 import rebel_envs as envs
 from rebel_envs import icu
 

@@ -2,8 +2,8 @@ from collections import deque
 
 import numpy as np
 import pytest
-import rebel_envs as envs
 
+import rebel_envs as envs
 from rebel_theory.problems import InvalidProblemError
 
 SPARSE = pytest.mark.parametrize("sparse", [False, True])

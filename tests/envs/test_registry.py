@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+
 import rebel_envs as envs
 from rebel_envs.registry import examples
-
 from rebel_theory.problems import InvalidProblemError, Problem
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import rebel_envs as envs
 
+import rebel_envs as envs
 from rebel_theory.problems import InvalidProblemError, PreferenceGame
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
