@@ -10,7 +10,7 @@ import numpy as np
 
 from rebel_theory.algorithms import Algorithm
 from rebel_theory.arrays import BoolArray, FloatArray, total_variation_rows
-from rebel_theory.oracles import Exact, Oracle, seed_streams
+from rebel_theory.oracles import Exact, Oracle, Sampled, seed_streams
 from rebel_theory.policies import Policy, TabularPolicy
 from rebel_theory.problems import InvalidProblemError, Problem
 from rebel_theory.record import Recorder
@@ -71,6 +71,9 @@ def run(
     """
     _check_counts(n_iterations=n_iterations, n_seeds=n_seeds, seed=seed)
     start = (TabularPolicy.uniform(problem) if policy is None else policy).in_rows(problem)
+    if isinstance(oracle, Sampled) and algorithm.eta.ndim:  # (K,) would meet the axis of seeds
+        message = f"step_size has shape {algorithm.eta.shape}: Sampled takes one step size a run, run them one by one"
+        raise InvalidProblemError("run", [message])
     bound = oracle.bind(problem, seed_streams(seed, n_seeds))
     n_leading = 1 if isinstance(oracle, Exact) and start.log_probs.ndim == 2 else n_seeds
     lead = _lead(problem, algorithm, start, n_leading)
@@ -189,7 +192,17 @@ def _lead(problem: Problem, algorithm: Algorithm, start: Policy, n_leading: int)
     own = start.log_probs.shape[:-2]
     try:
         batch = np.broadcast_shapes(*shapes)
+        if own and len(own) != 1 + len(batch):  # a missing axis would pair seeds with step sizes, silently
+            raise InvalidProblemError(
+                "run",
+                [
+                    f"the first policy has leading axes {own}, expected none or (n_seeds, batch...) with "
+                    f"{1 + len(batch)} axes: give it axes of length 1 where it does not vary"
+                ],
+            )
         return np.broadcast_shapes((n_leading, *batch), own)
+    except InvalidProblemError:
+        raise
     except ValueError:
         raise InvalidProblemError(
             "run",
