@@ -81,6 +81,7 @@ class Recorder:
         self._error[..., t] = regression_error(f, exact.signal, log_pi, log_mu, exact.weights)
         with np.errstate(invalid="ignore"):
             g = np.where(pi > 0, np.abs(f - expectation(pi, f)[..., None]), 0.0)
+        g = np.where(np.isnan(g), np.inf, g)  # an action left the support: f and its mean are both -inf
         met = np.broadcast_to(exact.visited[..., None], g.shape)
         self._largest[..., t] = np.where(met, g, 0.0).max(axis=(-2, -1))
         self._misfit[..., t] = misfit_bound(self._shift(exact.weights, np.exp(log_mu)), self._error[..., t])

@@ -96,18 +96,20 @@ def regression_error(
     r"""Return eps = E[((f(y) - f(y')) - (q(y) - q(y')))^2], the population REBEL loss of an update f, shape (...).
 
     By :math:`E_{\pi}(\Delta-\Delta_\pi)^2 + E_\mu(\Delta-\Delta_\mu)^2 + E_x(\Delta_\pi-\Delta_\mu)^2` with
-    Delta = f - q: O(S A), never the S A A pairs. The unit is the signal's squared.
+    Delta = f - q: O(S A), never the S A A pairs. The unit is the signal's squared. ``inf`` where an action that is
+    sampled leaves the support (a Euclidean mirror step does that: its log-ratio is infinite).
     """
     pi, mu = np.exp(log_pi), np.exp(log_mu)
     with np.errstate(invalid="ignore"):
         delta = f - signal
-    d_pi, d_mu = expectation(pi, delta), expectation(mu, delta)
-    per_row = (
-        expectation(pi, (delta - d_pi[..., None]) ** 2)
-        + expectation(mu, (delta - d_mu[..., None]) ** 2)
-        + (d_pi - d_mu) ** 2
-    )
-    return _average(weights, per_row)
+        d_pi, d_mu = expectation(pi, delta), expectation(mu, delta)
+        per_row = (
+            expectation(pi, (delta - d_pi[..., None]) ** 2)
+            + expectation(mu, (delta - d_mu[..., None]) ** 2)
+            + (d_pi - d_mu) ** 2
+        )
+    lost = (np.isinf(delta) & ((pi > 0) | (mu > 0))).any(axis=-1)  # inf - inf above
+    return _average(weights, np.where(lost, np.inf, per_row))
 
 
 def _log_mean_exp(log_pi: FloatArray, values: FloatArray) -> FloatArray:
