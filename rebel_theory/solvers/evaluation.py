@@ -18,7 +18,7 @@ from rebel_theory.problems import (
     Problem,
     TabularMDP,
 )
-from rebel_theory.solvers.linear_systems import Method, evaluate_dense, evaluate_sparse
+from rebel_theory.solvers.linear_systems import Method, evaluate_dense, evaluate_sparse, rounding
 
 
 @runtime_checkable
@@ -49,7 +49,8 @@ class Evaluation:
     mass : shape (...)
         Total weight before normalisation: 1, 1/(1-gamma), the expected length, or H.
     error_bound : float
-        Certified bound on the sup-norm error of ``values``, from the residual of the linear system.
+        Certified bound on the sup-norm error of ``values``, from the residual of the linear system and the rounding
+        that the computed residual cannot see.
     """
 
     values: FloatArray
@@ -117,7 +118,7 @@ def _(problem: ContextualBandit, probs: FloatArray, method: Method = "auto") -> 
         occupancy=np.broadcast_to(problem.context_dist, values.shape),
         objective=expectation(problem.context_dist, values),
         mass=np.ones(lead),
-        error_bound=0.0,
+        error_bound=rounding(problem.n_actions, problem.reward, values),
     )
 
 
@@ -200,7 +201,7 @@ def _(problem: FiniteHorizonMDP, probs: FloatArray, method: Method = "auto") -> 
         occupancy=(d / h).reshape(*lead, h * s),
         objective=expectation(problem.initial_dist, v[..., 0, :]),
         mass=np.full(lead, float(h)),
-        error_bound=0.0,
+        error_bound=h * rounding(s + a, problem.reward, v),
     )
 
 
@@ -220,7 +221,11 @@ def _(problem: LinearMDP, probs: FloatArray, method: Method = "auto") -> Evaluat
     occupancy, _ = _normalise(occupancy, gamma)
     # residual of V = r_pi + gamma P_pi V, seen through the features: the error is at most 1/(1-gamma) times it
     expected = np.matmul(phi_pi, (theta + gamma * np.matmul(kernel, w[..., None])[..., 0])[..., None])[..., 0]
-    residual = float(np.abs(values - expected).max())
+    # sizes of what cancels in these sums, for the rounding that the residual cannot see
+    sizes = np.stack(np.broadcast_arrays(np.abs(w), np.abs(m).sum(axis=-1), np.abs(theta)), axis=-1)  # (..., d, 3)
+    value, mass, reward = np.moveaxis(np.matmul(np.abs(phi_pi), sizes).max(axis=-2), -1, 0)
+    hidden = rounding(problem.n_states + problem.n_actions + 2 * problem.n_features, reward, (1 + mass) * value)
+    residual = float(np.abs(values - expected).max()) + hidden
     lead = values.shape[:-1]
     return Evaluation(
         values=values,

@@ -28,6 +28,15 @@ class Solved:
     error_bound: float
 
 
+def rounding(n_terms: int, reward: FloatArray, values: FloatArray) -> float:
+    """Return what rounding can hide in a computed residual r + gamma P V - V of sums with ``n_terms`` terms.
+
+    A sum of n products carries a relative error of n eps / 2 of the terms' absolute sum (Higham 2002, section 3.1),
+    here at most ``|r| + 2 |V|``; a residual of 0 does not certify an error of 0.
+    """
+    return float((n_terms + 4) * np.finfo(np.float64).eps * (np.abs(reward).max() + 2 * np.abs(values).max()))
+
+
 def evaluate_dense(problem: TabularMDP, probs: FloatArray) -> Solved:
     """Return values and visits by LU factorisation of I - gamma P_pi, one for both systems."""
     matrix = np.eye(problem.n_states) - problem.discount * policy_transition(problem, probs)
@@ -74,42 +83,50 @@ def _solve_stack(problem: TabularMDP, matrix: FloatArray, reward: FloatArray, st
             visits[place] = lu_solve(factors, start[place], trans=1, check_finite=False)
     values, steps = both[..., 0], both[..., 1]
     residual = np.abs(reward - np.matmul(matrix, values[..., None])[..., 0]).max(axis=-1)
+    residual = residual + rounding(s + problem.n_actions, problem.reward, values)
     return Solved(
         np.asarray(values, np.float64), np.asarray(visits, np.float64), float((residual * steps.max(axis=-1)).max())
     )
 
 
 def evaluate_sparse(problem: TabularMDP, probs: FloatArray, method: Method) -> Solved:
-    """Return values and visits for a CSR transition, one policy of the batch at a time."""
+    """Return values and visits by sparse systems, one policy (and instance) of the batch at a time."""
     from scipy.sparse import csr_array
 
     s, a = problem.n_states, problem.n_actions
-    transition = problem.transition if problem.is_sparse else csr_array(problem.transition.reshape(s * a, s))
+    p = problem.transition
     lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
+    single = p if problem.is_sparse else csr_array(p.reshape(s * a, s)) if p.ndim == 3 else None
+    several = None if single is not None else np.broadcast_to(p, (*lead, s, a, s))
+    absorbing = np.broadcast_to(problem.absorbing, (*lead, s))
     values, visits, bound = np.empty((*lead, s)), np.empty((*lead, s)), 0.0
     rewards = np.broadcast_to((probs * problem.reward).sum(axis=-1), (*lead, s))
     starts = np.broadcast_to(_transient(problem, problem.initial_dist), (*lead, s))
     policies = np.broadcast_to(probs, (*lead, s, a))
     for place in np.ndindex(*lead):
-        data = np.where(problem.absorbing[:, None], 0.0, policies[place]) if problem.discount == 1 else policies[place]
+        transition = single if several is None else csr_array(several[place].reshape(s * a, s))
+        data = np.where(absorbing[place][:, None], 0.0, policies[place]) if problem.discount == 1 else policies[place]
         mixer = csr_array((data.ravel(), np.arange(s * a), np.arange(0, s * a + 1, a)), shape=(s, s * a))
-        solved = _one_sparse(csr_array(mixer @ transition), rewards[place], starts[place], problem.discount, method)
+        solved = _one_sparse(csr_array(mixer @ transition), rewards[place], starts[place], problem.discount, method, a)
         values[place], visits[place] = solved.values, solved.visits
         bound = max(bound, solved.error_bound)
     return Solved(values, visits, bound)
 
 
-def _one_sparse(p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float, method: Method) -> Solved:
+def _one_sparse(
+    p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float, method: Method, n_actions: int
+) -> Solved:
     from scipy.sparse import csc_array, eye_array
     from scipy.sparse.linalg import splu
 
     s = p_pi.shape[0]
+    n_terms = int(np.diff(p_pi.indptr).max()) + n_actions  # of the longest row, and of the sums over actions
     if method == "auto":
         method = _choose(p_pi, gamma)
     if method == "iterative":
         if gamma == 1.0:
             raise ValueError("method='iterative' needs a discount below 1: use method='sparse' or 'dense'")
-        return _iterate(p_pi, reward, start, gamma)
+        return _iterate(p_pi, reward, start, gamma, n_terms)
     ones = np.ones(s)
     if method == "dense":
         matrix = np.eye(s) - gamma * p_pi.toarray()
@@ -119,7 +136,7 @@ def _one_sparse(p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float, 
         factors = splu(matrix)
         solve = lambda b, t: factors.solve(b, "T" if t else "N")  # noqa: E731
     values = solve(reward, False)
-    residual = float(np.abs(reward - matrix @ values).max())
+    residual = float(np.abs(reward - matrix @ values).max()) + rounding(n_terms, reward, values)
     return Solved(values, solve(start, True), residual * float(solve(ones, False).max()))
 
 
@@ -144,7 +161,7 @@ def _choose(p_pi: Any, gamma: float) -> Method:
     return "sparse" if gamma == 1.0 or s * float(band) ** 2 <= _BAND_FLOPS else "iterative"
 
 
-def _iterate(p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float) -> Solved:
+def _iterate(p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float, n_terms: int) -> Solved:
     """Return values by sweeps with MacQueen's bounds, visits by the forward sum.
 
     After V' = r + gamma P V with increments in [lo, hi], V^pi - V' lies in gamma/(1-gamma) [lo, hi]; the middle
@@ -161,7 +178,7 @@ def _iterate(p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float) -> 
         if error <= _SPAN_TOLERANCE * scale or (error >= previous and error <= 1e-9 * scale):
             break
     value = value + shift * 0.5 * (low + high)
-    return Solved(value, _forward(p_pi, start, gamma), error + np.finfo(float).eps * scale / (1 - gamma))
+    return Solved(value, _forward(p_pi, start, gamma), error + rounding(n_terms, reward, value) / (1 - gamma))
 
 
 def _forward(p_pi: Any, start: FloatArray, gamma: float) -> FloatArray:

@@ -11,6 +11,7 @@ import numpy as np
 from rebel_theory.arrays import FloatArray, expectation
 from rebel_theory.problems import ContextualBandit, FiniteHorizonMDP, LinearMDP, Problem, TabularMDP
 from rebel_theory.solvers.evaluation import Evaluation, evaluate_rows, q_from_values
+from rebel_theory.solvers.linear_systems import rounding
 
 _MAX_IMPROVEMENTS = 10_000
 _TIE = 1e-13  # relative: an action must beat the present one by more than rounding, or iteration could cycle
@@ -111,7 +112,7 @@ def _(problem: FiniteHorizonMDP) -> Solution:
         q_values=q,
         policy=_one_hot(q.argmax(axis=-1), a),
         objective=expectation(problem.initial_dist, value),
-        error_bound=0.0,
+        error_bound=h * rounding(s, problem.reward, q),
     )
 
 
@@ -136,6 +137,7 @@ def _(problem: TabularMDP) -> Solution:
     q = found.q_values
     values = q.max(axis=-1)
     residual = float(np.abs(q_from_values(problem, values).max(axis=-1) - values).max())
+    residual += rounding(problem.n_states, problem.reward, values)
     return Solution(
         values=values,
         q_values=q,
