@@ -1,0 +1,1 @@
+"""What ``rebel-theory game`` does: the facts of a win matrix, their report, and their figures."""
