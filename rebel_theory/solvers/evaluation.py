@@ -144,7 +144,8 @@ def _(problem: TabularMDP, probs: FloatArray, method: Method = "auto") -> Evalua
         solved = evaluate_sparse(problem, probs, method)
     else:
         solved = evaluate_dense(problem, probs)
-    occupancy, mass = _normalise(solved.visits, gamma)
+    visits = np.where(problem.absorbing, 0.0, solved.visits) if gamma == 1.0 else solved.visits  # arriving is no visit
+    occupancy, mass = _normalise(visits, gamma)
     return Evaluation(
         values=solved.values,
         q_values=q_from_values(problem, solved.values),
