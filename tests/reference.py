@@ -127,6 +127,14 @@ def horizon(p, r, pi, rho):
     return v[:h], q, d[:h] / h
 
 
+def horizon_optimum(p, r):
+    """V*_1 (S,) by backward induction."""
+    v = np.zeros(r.shape[1])
+    for k in reversed(range(len(r))):
+        v = np.array([max(r[k, i, j] + p[k, i, j] @ v for j in range(r.shape[2])) for i in range(r.shape[1])])
+    return v
+
+
 def time_expanded(p, r, rho):
     """The finite horizon as one episodic MDP: states (h, s) and an absorbing end."""
     h, s, a = r.shape
@@ -215,11 +223,7 @@ def npg_direction(d, pi, q, jacobian, rcond=1e-12):
 
 
 def mixed_npg_direction(d, pi, mu, q, jacobian, rcond=1e-12):
-    """E2: F_mix^+ E_{pi_mix}[g A], pi_mix = (pi + mu)/2, g and A centred under pi for E2's gradient.
-
-    The normal matrix of the pairs is E_pi (J-J_pi)^2 + E_mu (J-J_mu)^2 + (J_pi-J_mu)^2 = 2 Cov-like terms; in
-    scores g centred under pi it is 2 (F_mix - (1/2) g_mu g_mu^T * 0 ...): written out below, nothing assumed.
-    """
+    """E2: F_mix^+ E_{pi_mix}[g A], pi_mix = (pi + mu)/2, with g and A centred under pi."""
     g = scores(pi, jacobian)
     mix = (pi + mu) / 2
     p = g.shape[-1]
@@ -288,13 +292,11 @@ def tsallis(pi, step, alpha):
     """argmax <step, p> - D_psi(p, pi) of one vector, psi = -sum p^alpha/(alpha (1-alpha)), by root finding."""
     from scipy.optimize import brentq
 
-    # psi'(p) = -p^(alpha-1)/(1-alpha);  psi'(p') = psi'(pi) + step - lambda
-    def at(lam):
-        return (pi ** (alpha - 1) - (1 - alpha) * (step - lam)) ** (1 / (alpha - 1))
-
-    floor = (step - pi ** (alpha - 1) / (1 - alpha)).max()  # the base must stay positive
-    lam = brentq(lambda x: at(floor + np.exp(x)).sum() - 1, -60, 60, xtol=1e-14, rtol=1e-15)
-    return at(floor + np.exp(lam))
+    # psi'(p) = -p^(alpha-1)/(1-alpha);  psi'(p') = psi'(pi) + step - lambda, the smallest base is exp(x)
+    base = pi ** (alpha - 1) - (1 - alpha) * step
+    base = base - base.min()
+    x = brentq(lambda x: ((base + np.exp(x)) ** (1 / (alpha - 1))).sum() - 1, -1, 10, xtol=1e-14, rtol=1e-15)
+    return (base + np.exp(x)) ** (1 / (alpha - 1))
 
 
 # ----------------------------------------------------------------------------------------------- networks
