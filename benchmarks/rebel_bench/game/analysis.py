@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rebel_bench.errors import UserError
 from rebel_bench.streams import stream
 from rebel_envs.win_matrices import NamedGame
 from rebel_theory.algorithms import Rebel
@@ -235,14 +234,10 @@ def _self_play(game: NamedGame, t: int, step_size: float | None, progress: Progr
     uniform_start = float(duality_gap(game, first)) > AT_EQUILIBRIUM
     if not uniform_start:  # two shares for the first name, one for every other
         first = np.append(2.0, np.ones(n - 1)) / (n + 1)
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            trace = run(
-                game, Rebel(eta), n_iterations=t, policy=TabularPolicy.from_probs(first[None]),
-                keep_policies=n == 3, progress=progress,
-            )  # fmt: skip
-    except FloatingPointError as error:
-        raise UserError(f"--step-size {eta:g} is too large for floating point: choose a smaller one") from error
+    trace = run(
+        game, Rebel(eta), n_iterations=t, policy=TabularPolicy.from_probs(first[None]),
+        keep_policies=n == 3, progress=progress,
+    )  # fmt: skip
     farthest = -math.log(first.min())  # max over comparators of KL(. || pi_1); ln n from uniform
     return SelfPlay(
         step_size=eta,

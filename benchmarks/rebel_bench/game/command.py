@@ -18,6 +18,9 @@ from rebel_envs.win_matrices import NamedGame, from_win_matrix
 if TYPE_CHECKING:
     from rebel_bench.cmd_game import Game
 
+# outside, eta times a payoff of 1 is lost in the rounding of log-probabilities, or they overflow
+_SMALLEST_STEP, _LARGEST_STEP = 1e-9, 1e9
+
 
 def execute(options: Game) -> int:
     """Return exit code 0 after printing the analysis; every option and the input are checked before any work.
@@ -69,8 +72,11 @@ def _check(options: Game) -> None:
     if options.iterations < 1:
         bad.append(f"--iterations {options.iterations}: expected at least 1; 2000 is the default")
     eta = options.step_size
-    if eta is not None and not (0 < eta < math.inf):
-        bad.append(f"--step-size {eta:g}: expected a positive number; leave it out for sqrt(2 ln n / iterations)")
+    if eta is not None and not (_SMALLEST_STEP <= eta <= _LARGEST_STEP):
+        bad.append(
+            f"--step-size {eta:g}: expected a positive number, {_SMALLEST_STEP:g} to {_LARGEST_STEP:g}; "
+            "leave it out for sqrt(2 ln n / iterations)"
+        )
     if options.bootstrap < 0:
         bad.append(f"--bootstrap {options.bootstrap}: expected 0 (no test) or more; 999 gives p-values down to 0.001")
     if options.seed < 0:

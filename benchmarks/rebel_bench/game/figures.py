@@ -230,9 +230,11 @@ def _simplex(fig: Figure, found: Analysis) -> None:
     assert probs is not None
     average = np.cumsum(probs, axis=0) / np.arange(1, len(probs) + 1)[:, None]
     fig.set_layout_engine("none")  # mpltern places its labels itself
-    size = min(float(fig.get_figwidth()), 4.5)
-    fig.set_size_inches(size, 0.9 * size)
-    ax: Any = fig.add_axes((0.14, 0.17, 0.72, 0.72), projection="ternary")
+    side = min(float(fig.get_figwidth()), 4.5)  # inches
+    below, height = 0.95, 0.72 * 0.87 * side  # room for names and legend; the height of a triangle
+    total = below + height + 0.4
+    fig.set_size_inches(side, total)
+    ax: Any = fig.add_axes((0.14, below / total, 0.72, height / total), projection="ternary")
     ax.plot(*probs.T, color=OKABE_ITO["vermillion"], linewidth=0.7, label="iterates")
     ax.plot(*average.T, color=OKABE_ITO["blue"], linewidth=1.8, label="their average")
     points = (
@@ -247,8 +249,9 @@ def _simplex(fig: Figure, found: Analysis) -> None:
             [at[0]], [at[1]], [at[2]], marker=marker, s=size, c=[colour], edgecolors="black", linewidths=0.6,
             label=name, zorder=5,
         )  # fmt: skip
-    for setter, name in zip((ax.set_tlabel, ax.set_llabel, ax.set_rlabel), found.names, strict=True):
-        setter(label(name), fontsize=8, fontfamily=_NAME_FONTS)
+    corners = (((1.13, -0.065, -0.065), "center"), ((-0.17, 1.2, -0.03), "left"), ((-0.17, -0.03, 1.2), "right"))
+    for (at, side_of), name in zip(corners, found.names, strict=True):  # outside of the triangle
+        ax.text(*at, label(name), ha=side_of, va="center", fontsize=8, fontfamily=_NAME_FONTS, clip_on=False)
     for axis in (ax.taxis, ax.laxis, ax.raxis):
         axis.set_tick_params(labelsize=6)
     fig.legend(*ax.get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=6.5, handlelength=2)
