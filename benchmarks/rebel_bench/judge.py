@@ -151,7 +151,7 @@ def _ratios(value: FloatArray, bound: FloatArray) -> FloatArray:
     For a negative bound the ratio is turned over (a value of -2 uses half of a bound of -1); a bound of 0 is
     used fully by 0, not at all by a negative value, and infinitely by a positive one.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         positive = np.where(np.isposinf(bound), 0.0, value / bound)
         negative = np.where(value < 0, bound / value, np.inf)
     zero = np.where(value == 0, 1.0, np.where(value > 0, np.inf, 0.0))

@@ -22,7 +22,10 @@ P = TypeVar("P", bound="ParametricPolicy")
 
 _NEWTON_STEPS = 200
 _HALVINGS = 60
-_STATIONARY = 1e-13  # gradient norm (probabilities and features of order 1) at which a projection has converged
+_TIE = 4e-16
+_PATIENCE = 3  # scoring steps without a halved gradient before rounding level is believed
+_ROUNDING = 1e-13
+_STATIONARY = 1e-14  # gradient norm (probabilities and features of order 1) at which a projection has converged
 
 
 class ParametricPolicy(Policy):
@@ -139,30 +142,35 @@ class ParametricPolicy(Policy):
         lead = np.broadcast_shapes(self.theta.shape[:-1], target.shape[:-2], weights.shape[:-1])
         policy = self.with_theta(np.broadcast_to(self.theta, (*lead, self.theta.shape[-1])))
         loss = _cross_entropy(policy, target, weights)
+        smallest, stalled = np.inf, 0
         for _ in range(_NEWTON_STEPS):
-            pi, jacobian = policy.probs, policy.jacobian()
-            scores = jacobian - np.matmul(pi[..., None, :], jacobian)
-            # rows sqrt(d pi) g against sqrt(d/pi) (target - pi): their normal equations are the Newton step
-            gradient = np.matmul(
-                np.swapaxes(_flat(scores), -1, -2), _flat1(weights[..., None] * (target - pi))[..., None]
-            )[..., 0]
-            if np.abs(gradient).max() <= _STATIONARY:
+            gradient, fisher = _projection_system(policy, target, weights)
+            largest = float(np.abs(gradient).max())
+            stalled = 0 if largest < 0.5 * smallest else stalled + 1
+            smallest = min(smallest, largest)
+            if largest <= _STATIONARY or (stalled >= _PATIENCE and largest <= _ROUNDING):
                 return policy
-            fisher = np.matmul(
-                np.swapaxes(_flat(scores), -1, -2), _flat1(weights[..., None] * pi)[..., None] * _flat(scores)
-            )
             direction = np.matmul(np.linalg.pinv(fisher, rcond=1e-13, hermitian=True), gradient[..., None])[..., 0]
             policy, loss, moved = _halve(policy, direction, loss, target, weights)
             if not moved:
-                return policy  # no representable step lowers the loss: rounding level
+                return policy  # no representable step lowers the loss
         return policy
 
 
+def _projection_system(
+    policy: ParametricPolicy, target: FloatArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return E_{d, target - pi}[g] (..., p), the descent gradient of the cross-entropy, and E[g g^T] (..., p, p)."""
+    pi, jacobian = policy.probs, policy.jacobian()
+    scores = jacobian - np.matmul(pi[..., None, :], jacobian)
+    flat = scores.reshape(*scores.shape[:-3], -1, scores.shape[-1])  # (..., S A, p)
+    transposed = np.swapaxes(flat, -1, -2)
+    gradient = np.matmul(transposed, _flat(weights[..., None] * (target - pi))[..., None])[..., 0]
+    fisher = np.matmul(transposed, _flat(weights[..., None] * pi)[..., None] * flat)
+    return gradient, fisher
+
+
 def _flat(array: FloatArray) -> FloatArray:
-    return array.reshape(*array.shape[:-3], -1, array.shape[-1])
-
-
-def _flat1(array: FloatArray) -> FloatArray:
     return array.reshape(*array.shape[:-2], -1)
 
 
@@ -179,7 +187,8 @@ def _halve(
     for _ in range(_HALVINGS):
         trial = policy.with_theta(policy.theta + size[..., None] * direction)
         value = _cross_entropy(trial, target, weights)
-        worse = ~(value < loss)
+        # near the minimum the loss is flat to its last digits while the gradient is not: a tie is progress
+        worse = ~(value <= loss + _TIE * np.abs(loss))
         if not worse.any():
             return trial, value, True
         size = np.where(worse, 0.5 * size, size)

@@ -112,6 +112,7 @@ def _equilibrated_fisher_solve(log_pi: FloatArray, signal: FloatArray) -> FloatA
     action is replaced by x = 0 there, and the mean over the support is taken off afterwards: the minimum norm.
     A pseudo-inverse by singular values would instead drop every action with probability below 1e-16.
     """
+    log_pi, signal = np.broadcast_arrays(log_pi, signal)  # one policy may meet a batch of signals
     pi = np.exp(log_pi)
     support: BoolArray = log_pi > -np.inf
     n = log_pi.shape[-1]
@@ -120,9 +121,8 @@ def _equilibrated_fisher_solve(log_pi: FloatArray, signal: FloatArray) -> FloatA
     np.put_along_axis(system, ground, np.eye(n)[ground[..., 0, 0]][..., None, :], axis=-2)
     centred = signal - (pi * signal).sum(axis=-1, keepdims=True)
     right = np.where(support, centred, 0.0)
-    right = np.broadcast_to(right, system.shape[:-1]).copy()
     np.put_along_axis(right, ground[..., 0], 0.0, axis=-1)
-    x = np.linalg.solve(np.broadcast_to(system, (*right.shape, n)), right[..., None])[..., 0]
+    x = np.linalg.solve(system, right[..., None])[..., 0]
     mean = (x * support).sum(axis=-1, keepdims=True) / support.sum(axis=-1, keepdims=True)
     return np.where(support, x - mean, 0.0)
 

@@ -1,0 +1,110 @@
+"""P1: preference REBEL in self-play finds the von Neumann winner, on average, at rate T^(-1/2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.random import Generator
+
+import rebel_envs as envs
+import rebel_theory as rt
+from rebel_bench.claim import Claim, Inequality, Scale
+from rebel_bench.instances import random_preferences
+from rebel_bench.style import line
+from rebel_theory.theory.bounds import self_play_bound, self_play_step_size
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ACTIONS = (2, 3, 5, 10, 30)
+
+
+def _games(rng: Generator, n: int) -> list[tuple[str, rt.PreferenceGame]]:
+    """Return batches of games: uniform entries, all-or-nothing entries, and weighted rock-paper-scissors."""
+    games = []
+    for a in ACTIONS:
+        uniform = random_preferences(rng, n, 1, a)
+        games.append(("random", rt.PreferenceGame(uniform)))
+        games.append(("deterministic", rt.PreferenceGame(np.where(uniform == 0.5, 0.5, np.round(uniform)))))
+    weights = rng.dirichlet(np.ones(3), size=n)
+    cyclic = np.stack([envs.rock_paper_scissors(3, weights=w).preference for w in weights])
+    games.append(("weighted rps", rt.PreferenceGame(cyclic)))
+    return games
+
+
+def _instances(rng: Generator, scale: Scale, last: bool) -> pd.DataFrame:
+    rows = []
+    n = scale.cases(quick=20, paper=100, full=2_000)
+    horizons = scale.cases(
+        quick=(4, 32, 256, 1_024), paper=(4, 16, 64, 256, 1_024, 4_096), full=(16, 256, 4_096, 65_536)
+    )
+    for name, game in _games(rng, n):
+        a = game.n_actions
+        for t in horizons:
+            trace = rt.run(game, rt.Rebel(self_play_step_size(a, t)), n_iterations=t - 1)
+            gap = (trace.gap if last else trace.average_gap)[0, :, -1]  # of the T-th iterate, or of all T
+            rows.append(
+                pd.DataFrame(
+                    {"game": name, "n_actions": a, "n_updates": t, "value": gap, "bound": float(self_play_bound(a, t))}
+                )
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def check(rng: Generator, scale: Scale) -> pd.DataFrame:
+    """Return the duality gap of the average of T iterates."""
+    return _instances(rng, scale, last=False)
+
+
+def control(rng: Generator, scale: Scale) -> pd.DataFrame:
+    """Return the duality gap of the last iterate."""
+    return _instances(rng, scale, last=True)
+
+
+def _slope(cases: pd.DataFrame, n_actions: int) -> str:
+    """Return the exponent of the average's gap over the games that keep one, with its 95% t interval."""
+    part = cases[(cases["n_actions"] == n_actions) & (cases["game"] != "deterministic")].copy()
+    part["instance"] = part.groupby(["game", "n_updates"]).cumcount()
+    table = part.pivot_table(index=["game", "instance"], columns="n_updates", values="value")
+    fit = rt.fit_rate(table.columns.to_numpy(dtype=float), table.to_numpy())
+    return f"{fit.slope:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
+
+
+def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
+    """Draw median and largest gap over the games against T, with the bound."""
+    axes = fig.subplots(1, 2, sharey=True)
+    for ax, n_actions in zip(axes, (3, 30), strict=True):
+        for i, (name, table) in enumerate((("average", cases), ("control: last", control_cases))):
+            gaps = table[table["n_actions"] == n_actions].groupby("n_updates")["value"]
+            style = line(name, (0, 3)[i]) | {"markevery": None}
+            ax.plot(gaps.median().index, gaps.median(), **style)
+            ax.fill_between(gaps.median().index, gaps.quantile(0.05), gaps.max(), color=style["color"], alpha=0.15)
+        bound = cases[cases["n_actions"] == n_actions].groupby("n_updates")["bound"].first()
+        ax.plot(bound.index, bound, color="black", linewidth=0.8, label=r"bound $2\sqrt{2\ln n/T}$")
+        ax.set(
+            xscale="log",
+            yscale="log",
+            xlabel="iterates $T$",
+            title=f"$n = {n_actions}$ answers: slope {_slope(cases, n_actions)}",
+        )
+        ax.set_ylim(1e-3, 9)
+    axes[0].set_ylabel("duality gap (payoff $2P-1$)")
+    axes[0].legend(loc="lower left")
+
+
+CLAIM = Claim(
+    id="P1",
+    title="self-play on average",
+    statement="Exact preference REBEL is Hedge in self-play: with eta = sqrt(2 ln n/T), from uniform, the average of "
+    "T iterates has a duality gap of at most 2 sqrt(2 ln n/T).",
+    latex=r"\mathrm{DG}\Big(\frac1T\sum_{t\le T}\pi_t\Big) \le 2\sqrt{2\ln n/T}",
+    source="arXiv:2404.16767, Theorem 2; arXiv:2401.04056 (SPO)",
+    test=Inequality(),
+    check=check,
+    control=control,
+    control_statement="the last iterate in place of the average",
+    figure=draw,
+    panels=(1, 2),
+)
