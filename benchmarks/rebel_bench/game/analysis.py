@@ -127,6 +127,21 @@ class Analysis:
         return self.game.names
 
     @property
+    def support(self) -> tuple[int, ...]:
+        """Who the winner plays, most often first."""
+        order = np.argsort(-self.winner.policy, kind="stable")
+        return tuple(int(i) for i in order if self.winner.support[i])
+
+    @property
+    def games_per_pair(self) -> FloatArray:
+        """Games of every pair, shape (n (n - 1) / 2,); empty for probabilities."""
+        counts = self.game.counts
+        if counts is None:
+            return np.empty(0)
+        games: FloatArray = (counts + counts.T)[np.triu_indices(len(counts), 1)]
+        return games
+
+    @property
     def width(self) -> float | None:
         """Widest range of one probability among the near-winners."""
         return None if self.ranges is None else float((self.ranges[1] - self.ranges[0]).max())

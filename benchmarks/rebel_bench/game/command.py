@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from rebel_bench.atomic import require_writable
 from rebel_bench.errors import UserError
 from rebel_bench.game.analysis import Analysis, analyse
-from rebel_bench.game.report import as_json, print_report
+from rebel_bench.game.as_object import as_json
+from rebel_bench.game.report import print_report
 from rebel_envs.win_matrices import NamedGame, from_win_matrix
 
 if TYPE_CHECKING:
