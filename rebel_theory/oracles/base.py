@@ -13,7 +13,7 @@ from rebel_theory.pairs import FactorisedPairs, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import Problem
 from rebel_theory.solvers.evaluation import Evaluation, evaluate_rows
-from rebel_theory.solvers.feedback import exact_feedback, reachable_rows
+from rebel_theory.solvers.feedback import exact_feedback, reachable_rows, visited_rows
 
 
 class Oracle(ABC):
@@ -40,7 +40,11 @@ class BoundOracle(ABC):
 
     def exact_feedback(self, policy: Policy) -> Feedback:
         """Return the exact feedback, whatever the algorithm is shown."""
-        return exact_feedback(self.evaluate(policy), self._reachable if policy.full_support else None)
+        found = self.evaluate(policy)
+        full = policy.full_support
+        return exact_feedback(
+            found, self._reachable if full else visited_rows(self.problem, found, policy.log_probs > -np.inf)
+        )
 
     def exact_pairs(self, policy: Policy, base: Base) -> FactorisedPairs:
         """Return the population of pairs x ~ d, y ~ pi, y' ~ mu."""

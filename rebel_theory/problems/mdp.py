@@ -109,15 +109,27 @@ class TabularMDP(Problem):
     @cached_property
     def reachable(self) -> BoolArray:
         """Mask (..., S) of states that a policy with full support visits with positive probability."""
-        edges = _support_of_any_action(self.transition, self.n_states, self.n_actions)  # (..., S, S)
-        lead = np.broadcast_shapes(edges.shape[:-2], self.initial_dist.shape[:-1])
+        return self.visited(np.ones((self.n_states, self.n_actions), dtype=np.bool_))
+
+    def visited(self, support: BoolArray) -> BoolArray:
+        """Return the mask (..., S) of states that a policy taking the actions ``support`` (..., S, A) visits.
+
+        By graph search: a computed occupancy underflows at far states, and is 1e-17 by rounding at unreachable ones.
+        """
+        lead = np.broadcast_shapes(support.shape[:-2], self.batch_shape)
         seen: BoolArray = np.broadcast_to(self.initial_dist > 0, (*lead, self.n_states)).copy()
-        if _is_sparse(edges):
-            frontier = seen.copy()
-            while frontier.any():
-                frontier = ((edges.T @ frontier.astype(np.float64)) > 0) & ~seen
-                seen |= frontier
+        if self.discount == 0.0:
+            return seen  # later states have weight 0
+        if self.is_sparse:
+            taken = np.broadcast_to(support, (*lead, *support.shape[-2:]))
+            for place in np.ndindex(*lead):
+                edges = _support_of_any_action(self.transition, taken[place])
+                frontier = seen[place].copy()
+                while frontier.any():
+                    frontier = ((edges.T @ frontier.astype(np.float64)) > 0) & ~seen[place]
+                    seen[place] |= frontier
         else:
+            edges = _support_of_any_action(self.transition, support)  # (..., S, S)
             grown = -1
             while seen.sum() != grown:
                 grown = int(seen.sum())
@@ -133,7 +145,9 @@ def check_discount(checks: Checks, discount: float) -> float:
         gamma = float(discount)
     except (TypeError, ValueError):
         gamma = float("nan")
-    checks.require(0 <= gamma <= 1, f"discount is {discount}, expected a number in [0, 1), or 1 if every policy terminates")
+    checks.require(
+        0 <= gamma <= 1, f"discount is {discount}, expected a number in [0, 1), or 1 if every policy terminates"
+    )
     return gamma
 
 
@@ -202,13 +216,18 @@ def _self_loops(transition: Any, n_states: int, n_actions: int) -> FloatArray:
     return result
 
 
-def _support_of_any_action(transition: Any, n_states: int, n_actions: int) -> Any:
+def _support_of_any_action(transition: Any, support: BoolArray) -> Any:
+    """Return an array (..., S, S), positive where an action in ``support`` (..., S, A) may lead from s to t."""
     if _is_sparse(transition):
         from scipy.sparse import coo_array
 
+        s, a = support.shape
         coo = transition.tocoo()
-        return coo_array((coo.data, (coo.row // n_actions, coo.col)), shape=(n_states, n_states)).tocsr()
-    return transition.max(axis=-2)
+        data = coo.data * support.ravel()[coo.row]
+        return coo_array((data, (coo.row // a, coo.col)), shape=(s, s)).tocsr()
+    if support.all():
+        return transition.max(axis=-2)
+    return np.where(support[..., None], transition, 0.0).max(axis=-2)
 
 
 def _check_termination(checks: Checks, transition: Any, reward: FloatArray) -> None:

@@ -218,7 +218,12 @@ def _(problem: LinearMDP, probs: FloatArray, method: Method = "auto") -> Evaluat
     values = np.matmul(phi_pi, w[..., None])[..., 0]
     start = (1 - gamma) * np.matmul(np.swapaxes(phi_pi, -1, -2), problem.initial_dist[..., None])
     z = np.linalg.solve(np.swapaxes(eye - gamma * kernel, -1, -2), start)  # (..., d, 1)
-    occupancy = (1 - gamma) * problem.initial_dist + gamma * np.matmul(np.swapaxes(m, -1, -2), z)[..., 0]
+    arrivals = np.matmul(np.swapaxes(m, -1, -2), z)[..., 0]  # (..., S)
+    if (m < 0).any():  # signed measures cancel: what is left of a state that nothing leads to is rounding, not weight
+        size = np.matmul(np.swapaxes(np.abs(m), -1, -2), np.abs(z))[..., 0]
+        noise = 8 * problem.n_features * np.finfo(np.float64).eps / (1 - gamma) * size
+        arrivals = np.where(arrivals <= noise, 0.0, arrivals)
+    occupancy = (1 - gamma) * problem.initial_dist + gamma * arrivals
     occupancy, _ = _normalise(occupancy, gamma)
     # residual of V = r_pi + gamma P_pi V, seen through the features: the error is at most 1/(1-gamma) times it
     expected = np.matmul(phi_pi, (theta + gamma * np.matmul(kernel, w[..., None])[..., 0])[..., None])[..., 0]

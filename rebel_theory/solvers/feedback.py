@@ -18,13 +18,12 @@ from rebel_theory.solvers.optimal import solve_rows
 _LP_ACTIONS = 400
 
 
-def exact_feedback(evaluation: Evaluation, reachable: BoolArray | None) -> Feedback:
-    """Return the feedback of a policy from its evaluation (rows form).
+def exact_feedback(evaluation: Evaluation, visited: BoolArray) -> Feedback:
+    """Return the feedback of a policy from its evaluation (rows form) and the mask of the rows that it visits.
 
-    ``reachable`` is the mask of :func:`reachable_rows` for a policy with full support, None for a policy that
-    rules actions out (then a row is visited if its computed weight is positive).
+    The mask is that of :func:`reachable_rows` for a policy with full support, of :func:`visited_rows` for one that
+    rules actions out.
     """
-    visited = evaluation.occupancy > 0 if reachable is None else reachable
     return Feedback(
         weights=evaluation.occupancy,
         signal=evaluation.q_values,
@@ -49,6 +48,14 @@ def _(problem: TabularMDP) -> BoolArray:
 def _(problem: FiniteHorizonMDP) -> BoolArray:
     flat: BoolArray = problem.to_rows(problem.reachable, trailing=0)
     return flat
+
+
+def visited_rows(problem: Problem, evaluation: Evaluation, support: BoolArray) -> BoolArray:
+    """Return the mask (..., rows) of rows met by a policy that takes the actions ``support`` (..., rows, A) only."""
+    if isinstance(problem, TabularMDP):
+        return problem.visited(support)
+    mask: BoolArray = evaluation.occupancy > 0  # sums of products of what is positive: no rounding around 0
+    return mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
