@@ -40,9 +40,7 @@ def test_tabular_natural_gradient_and_mirror_descent(kind):
         for algorithm in (npg(0.9), npg(0.9, solver=rt.ConjugateGradient())):
             np.testing.assert_allclose(one_step(case.problem, algorithm, policy), expected, rtol=0, atol=1e-8)
         np.testing.assert_allclose(one_step(case.problem, npg(0.9), policy), ref.hedge(pi, q, 0.9), **TOL)
-        np.testing.assert_allclose(
-            one_step(case.problem, rt.MirrorDescent(0.9), policy), ref.hedge(pi, q, 0.9), **TOL
-        )
+        np.testing.assert_allclose(one_step(case.problem, rt.MirrorDescent(0.9), policy), ref.hedge(pi, q, 0.9), **TOL)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -329,7 +327,5 @@ def test_gap_and_kl_by_reference(kind):
             else:
                 best, _ = ref.brute_force_optimum(raw["transition"], raw["reward"], raw["gamma"], rho)
                 gap = best - rho @ ref.values_by_solve(raw["transition"], raw["reward"], raw["gamma"], p)
-            np.testing.assert_allclose(
-                trace.average_gap[0, t], trace.gap[0, : t + 1].mean(), rtol=1e-13
-            )
+            np.testing.assert_allclose(trace.average_gap[0, t], trace.gap[0, : t + 1].mean(), rtol=1e-13)
         np.testing.assert_allclose(trace.gap[0, t], gap, atol=1e-11)
