@@ -63,6 +63,11 @@ class Recorder:
             self._probs[..., t, :, :] = probs
         self._t += 1
 
+    @property
+    def latest_gap(self) -> float:
+        """Mean gap, over seeds and batch, of the latest iterate."""
+        return float(self._gap[..., self._t - 1].mean())
+
     def _divergence(self, policy: Policy) -> FloatArray:
         star = self._reference.policy
         if star is None:

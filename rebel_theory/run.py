@@ -20,7 +20,7 @@ from rebel_theory.trace import Trace
 if TYPE_CHECKING:
     import pandas as pd
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, float], None]
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
     keep_policies : bool
         Keep every iterate in ``trace.probs``.
     progress : callable, optional
-        Called with the iteration number after each update.
+        Called after each update with the iteration number and the mean gap of the new policy.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def run(
         recorder.update(previous.policy, state.policy)
         recorder.iterate(state.policy)
         if progress is not None:
-            progress(t + 1)
+            progress(t + 1, recorder.latest_gap)
     return recorder.trace(state.policy.in_shape(problem, (n_seeds, *lead[1:])), seed, n_seeds)
 
 
@@ -127,10 +127,12 @@ def compare(
     seed: int = 0,
     keep_policies: bool = False,
     progress: Progress | None = None,
+    names: Sequence[str] | None = None,
 ) -> Comparison:
     """Return the traces of several algorithms on one problem, from one first policy and the same streams.
 
-    Parameters are those of :func:`run`; ``progress`` counts updates over all algorithms.
+    Parameters are those of :func:`run`; ``progress`` counts updates over all algorithms, one after the other.
+    ``names`` are the names in the comparison, each algorithm's own by default; a repeated one is numbered.
 
     Examples
     --------
@@ -148,9 +150,10 @@ def compare(
             keep_policies=True, progress=None if progress is None else _offset(progress, done),
         )  # fmt: skip
         taken = {t.algorithm for t in traces}
-        name, k = trace.algorithm, 2
+        own = name = trace.algorithm if names is None else names[i]
+        k = 2
         while name in taken:
-            name, k = f"{trace.algorithm} ({k})", k + 1
+            name, k = f"{own} ({k})", k + 1
         traces.append(replace(trace, algorithm=name))
     support = reachable_rows(problem)
     distances = {
@@ -163,7 +166,7 @@ def compare(
 
 
 def _offset(progress: Progress, done: int) -> Progress:
-    return lambda t: progress(done + t)
+    return lambda t, gap: progress(done + t, gap)
 
 
 def _distance(a: Trace, b: Trace, problem: Problem, support: BoolArray) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -13,38 +13,57 @@ from rebel_bench.style import Venue
 
 @dataclass(frozen=True)
 class Run:
-    """Run algorithms side by side on one problem: a table of the gaps, and a figure."""
+    """Run algorithms side by side on one problem: a table of the gaps, their distances, and a figure.
+
+    The algorithms start from the same policy and, when sampled, from the same random streams. With a tabular
+    softmax and exact feedback the three coincide; with a log-linear policy and an off-policy base they part.
+    """
 
     EXAMPLES: ClassVar[str] = """Examples:
-  rebel-theory run garnet --algorithms rebel,npg,md
-  rebel-theory run chain --step-size 0.5 --iterations 500
-  rebel-theory run rock_paper_scissors --pairs 1000 --seeds 64"""
+  rebel-theory run frozenlake
+  rebel-theory run icu-sepsis --iterations 50
+  rebel-theory run frozenlake --policy log-linear --base uniform
+  rebel-theory run garnet --set n_states=100 discount=0.99 --pairs 1000 --seeds 16
+  rebel-theory run rock-paper-scissors --step-size 0.1 --iterations 500
+  rebel-theory run list                 the names of all problems"""
 
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
-    """The problem: the name of a constructor in rebel_envs."""
+    """The problem: a name from `rebel-theory run list`, or any Gymnasium id that has a transition table."""
     algorithms: str = "rebel,npg,md"
-    """Which algorithms, joined by commas."""
+    """Which algorithms, joined by commas: rebel, npg, md, md-euclidean, md-tsallis."""
     iterations: int = 200
     """Updates of every algorithm."""
-    step_size: float = 1.0
-    """Step size eta of the functional update pi exp(eta signal)."""
+    step_size: Annotated[
+        float | None, tyro.conf.arg(help_behavior_hint="(default: 1 / the first signal's largest spread over actions)")
+    ] = None
+    """The functional step size eta of pi exp(eta signal); NPG's own is (1 - discount) times it."""
+    policy: Literal["tabular", "log-linear"] = "tabular"
+    """The policy class: tabular softmax, or log-linear in random features (a linear MDP's own)."""
+    features: int = 8
+    """Dimension of the log-linear features."""
+    base: Literal["on-policy", "uniform"] = "on-policy"
+    """Where REBEL's second answer is drawn from."""
+    start: Literal["auto", "uniform", "random"] = "auto"
+    """The first policy; auto: uniform, but random in a game, whose equilibrium may be uniform."""
     pairs: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: exact expectations)")] = None
     """Sampled pairs an iteration."""
     seeds: int = 1
-    """How many seeds, run as one batch."""
+    """How many seeds, run as one batch (with --pairs)."""
     seed: int = 0
-    """Which random streams."""
+    """Which random streams, first policy and features."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    """Options of the problem's constructor, such as n_states=50 discount=0.99."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on stdout instead of a table."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results")
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results/run")
     """Folder for the figure and its data."""
     venue: Venue = "neurips"
     """Whose sizes and fonts the figure takes."""
     figures: bool = True
-    """Draw the figure too."""
+    """Write the figure and its data (Parquet)."""
 
     def __call__(self) -> int:
         """Run the algorithms."""
-        from rebel_bench.errors import UserError
+        from rebel_bench.side_by_side.command import execute
 
-        raise UserError("`rebel-theory run` is not yet in this version: use rebel_theory.compare from Python")
+        return execute(self)

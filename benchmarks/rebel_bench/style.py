@@ -31,6 +31,7 @@ _BUNDLES: dict[str, str] = {
     "aaai": "aaai2024",
     "colm": "colm2026",
 }
+_LEAST_HEIGHT = 0.42  # of the width: golden-ratio panels side by side are too low for a legend
 _TWO_COLUMNS = {"icml", "aistats", "uai", "aaai"}
 
 # Okabe and Ito (2008), told apart under every common colour blindness; their order here alternates light and
@@ -119,6 +120,8 @@ def settings(venue: Venue = "neurips", panels: tuple[int, int] = (1, 1)) -> dict
     present = set(font_manager.get_font_names())
     serif = ["Times New Roman", "Times", "TeX Gyre Termes", "Nimbus Roman"]
     rc.pop("text.latex.preamble", None)
+    width, height = rc["figure.figsize"]
+    rc["figure.figsize"] = (width, max(height, _LEAST_HEIGHT * width))
     rc |= {
         "text.usetex": False,
         "font.family": "serif",

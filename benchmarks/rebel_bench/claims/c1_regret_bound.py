@@ -50,7 +50,7 @@ def _instances(rng: Generator, scale: Scale, with_misfit: bool) -> pd.DataFrame:
                         "bound": total[pick],
                         **{k: v[pick] for k, v in bounds.items() if k != "total"},
                     }
-                )  # fmt: skip
+                )
             )
     return pd.concat(rows, ignore_index=True)
 
@@ -77,9 +77,14 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         right.bar(range(len(tight)), height, bottom=bottom, color=OKABE_ITO[colour], hatch=hatch, label=part)
         bottom += height
     right.plot(
-        range(len(tight)), tight["value"], linestyle="none", marker="D", markersize=3,
-        color=OKABE_ITO["black"], label="measured",
-    )  # fmt: skip
+        range(len(tight)),
+        tight["value"],
+        linestyle="none",
+        marker="D",
+        markersize=3,
+        color=OKABE_ITO["black"],
+        label="measured",
+    )
     right.set(xlabel="the 12 tightest instances", ylabel="average gap (reward)", xticks=[])
     right.set_ylim(0, 1.55 * float(bottom.max()))
     right.legend(ncols=2, loc="upper center", handlelength=1.5, columnspacing=1)

@@ -69,7 +69,7 @@ def _instances(rng: Generator, scale: Scale, make: type) -> pd.DataFrame:
                     "value": np.where(rises, np.inf, gap[:, 1:][pick]),
                     "bound": bound[pick],
                 }
-            )  # fmt: skip
+            )
         )
     return pd.concat(rows, ignore_index=True)
 

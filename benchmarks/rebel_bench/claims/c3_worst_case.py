@@ -64,7 +64,7 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
     rows = []
     for n in ACTIONS:
         difference = float(worst_case_difference(n, STEP_SIZE, 1))
-        for t in (4, 16, 64):
+        for t in (1, 2, 3, 4, 6, 8, 16, 64):
             gap = float(_gaps(np.array([difference]), n, t)[0])
             exact = float(worst_case_gap(n, STEP_SIZE, t))
             rows.append(_row(n, t, "fixed", difference, gap, exact, abs(gap / exact - 1)))

@@ -28,7 +28,7 @@ def value_gradient(mdp: rt.TabularMDP, logits: FloatArray) -> FloatArray:
     Knows nothing of the policy-gradient theorem: V is solved with one logit moved by 1e-30 i, and the imaginary
     part read off, exact to rounding.
     """
-    n, s, a = logits.shape
+    _, s, a = logits.shape
     gradient = np.empty(logits.shape)
     for i in range(s):
         for b in range(a):

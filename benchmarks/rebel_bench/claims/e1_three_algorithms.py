@@ -14,6 +14,7 @@ from rebel_bench.figures import strip
 from rebel_bench.instances import Batch, batches, random_policy, simplex
 from rebel_theory.oracles import Exact
 from rebel_theory.pairs import PairGraph
+from rebel_theory.policies import BaseLike
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 N_UPDATES = 5
 
 
-def _bases(rng: Generator, batch: Batch) -> dict[str, object]:
+def _bases(rng: Generator, batch: Batch) -> dict[str, BaseLike]:
     fixed = simplex(rng, batch.n, *batch.problem.policy_shape)
     return {
         "on-policy": "on-policy",

@@ -60,7 +60,7 @@ def _instances(rng: Generator, scale: Scale, algorithm: type) -> pd.DataFrame:
                         "value": trace.kl[:, t] / trace.kl[:, 0],
                         "duality_gap": trace.gap[:, t],
                     }
-                )  # fmt: skip
+                )
             )
     return pd.concat(rows, ignore_index=True)
 
@@ -79,7 +79,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the ternary path of one start under both, and the divergence from the equilibrium over time."""
     import mpltern  # noqa: F401 - registers the projection
 
-    left = fig.add_subplot(1, 2, 1, projection="ternary")
+    left: Any = fig.add_subplot(1, 2, 1, projection="ternary")
     right = fig.add_subplot(1, 2, 2)
     game = envs.rock_paper_scissors()
     start = rt.TabularPolicy(np.log([[0.5, 0.3, 0.2]]))
@@ -97,14 +97,14 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         for table, dash in ((cases, "-"), (control_cases, (0, (2, 2)))):
             part = table[table["step_size"] == eta]
             kl = part.groupby("iteration")["kl"].median()
-            kl.loc[0] = (part["kl"] / part["value"]).median()
-            kl = kl.sort_index()
+            kl = pd.concat([pd.Series({0: (part["kl"] / part["value"]).median()}), kl])
             style = line(rf"$\eta$ = {eta:g}", i) | {"markevery": None, "linestyle": dash}
             if table is control_cases:
                 style["label"] = None
             right.plot(kl.index, np.maximum(kl, 1e-16), **style)
     right.set(yscale="log", xlabel="iteration", ylabel="KL from the winner (nats)")
-    right.legend(loc="lower left", title="solid: REBEL; dashed: control")
+    right.set_ylim(top=30 * right.get_ylim()[1])
+    right.legend(loc="upper left", title="solid: REBEL; dashed: control", ncols=3, handlelength=1.5, columnspacing=1)
 
 
 CLAIM = Claim(

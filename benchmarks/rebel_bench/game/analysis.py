@@ -26,7 +26,7 @@ MAX_RANGES = 120  # names; beyond, two linear programs per name take longer than
 EXPLOITABLE = 1e-12  # payoff above rounding: 100 names add up errors of about 1e-14
 AT_EQUILIBRIUM = 1e-9  # duality gap below which self-play from uniform would stand still
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def _draw(found: Analysis, options: Game) -> list[Path]:
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
+def _bar(total: int) -> Iterator[Callable[[int, float], None]]:
     """Yield what to call with the number of updates done: a bar on a terminal, silence in a log."""
     from rich.console import Console
     from rich.progress import Progress
@@ -103,4 +103,4 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("self-play", total=total)
-        yield lambda done: bar.update(task, completed=done)
+        yield lambda done, _gap: bar.update(task, completed=done)

@@ -1,0 +1,1 @@
+"""``rebel-theory run``: algorithms side by side on one problem."""

@@ -1,0 +1,117 @@
+"""From the words of the command line to a problem, algorithms, and a first policy; every error before any work."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import rebel_envs as envs
+import rebel_theory as rt
+from rebel_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from rebel_bench.cmd_run import Run
+
+ALGORITHMS: dict[str, Callable[[float, str], rt.Algorithm]] = {
+    "rebel": lambda eta, base: rt.Rebel(eta, base=base),
+    "npg": lambda eta, base: rt.NaturalPolicyGradient(eta),
+    "md": lambda eta, base: rt.MirrorDescent(eta),
+    "md-euclidean": lambda eta, base: rt.MirrorDescent(eta, mirror_map="euclidean"),
+    "md-tsallis": lambda eta, base: rt.MirrorDescent(eta, mirror_map=rt.TsallisMap(0.5)),
+}
+LABELS = {"rebel": "REBEL", "npg": "NPG", "md": "MD", "md-euclidean": "MD (Euclidean)", "md-tsallis": "MD (Tsallis)"}
+
+
+def check_numbers(options: Run) -> None:
+    """Raise one error that names every number out of range."""
+    bad = []
+    for name, value, least in (
+        ("--iterations", options.iterations, 1),
+        ("--seeds", options.seeds, 1),
+        ("--seed", options.seed, 0),
+        ("--features", options.features, 1),
+    ):
+        if value < least:
+            bad.append(f"{name} {value}: expected an integer of at least {least}")
+    if options.pairs is not None and options.pairs < 1:
+        bad.append(f"--pairs {options.pairs}: expected at least 1; leave it out for exact expectations")
+    eta = options.step_size
+    if eta is not None and not (np.isfinite(eta) and eta > 0):
+        bad.append(f"--step-size {eta:g}: expected a finite number > 0; leave it out for one that fits the problem")
+    if options.seeds > 1 and options.pairs is None:
+        bad.append("--seeds: exact runs do not differ between seeds; add --pairs N to sample")
+    if bad:
+        raise UserError("\n".join(bad))
+
+
+def chosen(options: Run) -> list[str]:
+    """Return the names of the algorithms in the order asked for."""
+    names = [name.strip().lower() for name in options.algorithms.split(",") if name.strip()]
+    unknown = [name for name in names if name not in ALGORITHMS]
+    if unknown or not names:
+        near = [match for name in unknown for match in difflib.get_close_matches(name, ALGORITHMS, 1)]
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        raise UserError(
+            f"--algorithms {options.algorithms}: {', '.join(unknown) or 'nothing'} is not one of "
+            f"{', '.join(ALGORITHMS)}.{hint}"
+        )
+    return list(dict.fromkeys(names))
+
+
+def step_size(options: Run, made: rt.Problem, policy: rt.Policy) -> float:
+    """Return eta: as asked for, or so that the first update moves no log-ratio by more than 1.
+
+    Rewards come in any unit; 1 over the signal's largest spread at the first policy is free of it.
+    """
+    if options.step_size is not None:
+        return options.step_size
+    first = rt.evaluate(made, policy)
+    spread = np.ptp(first.q_values, axis=-1)
+    largest = float(np.where(first.occupancy > 0, spread, 0.0).max())
+    return 1.0 / largest if largest > 0 else 1.0
+
+
+def algorithms(options: Run, names: list[str], eta: float) -> dict[str, rt.Algorithm]:
+    """Return the algorithms by label."""
+    return {LABELS[name]: ALGORITHMS[name](eta, options.base) for name in names}
+
+
+def problem(options: Run) -> rt.Problem:
+    """Return the problem, its constructor's options read as Python literals (words are strings)."""
+    keywords: dict[str, Any] = {}
+    for item in options.set:
+        key, equals, text = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"--set {item}: expected KEY=VALUE, such as n_states=50")
+        try:
+            keywords[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            keywords[key] = text
+    try:
+        made = envs.make(options.env, **keywords)
+    except ImportError as error:
+        raise UserError(str(error)) from error
+    except TypeError as error:
+        raise UserError(f"--set {' '.join(options.set)}: {error}") from error
+    if made.batch_shape and options.pairs is not None:
+        raise UserError(f"{options.env} is a batch of instances: sampled runs take one instance")
+    return made
+
+
+def first_policy(options: Run, made: rt.Problem) -> rt.Policy:
+    """Return the first policy: uniform or random, tabular or log-linear."""
+    rng = np.random.default_rng(np.random.SeedSequence([options.seed, 1]))
+    random = options.start == "random" or (options.start == "auto" and isinstance(made, rt.PreferenceGame))
+    if options.policy == "tabular":
+        logits = rng.standard_normal(made.policy_shape) if random else np.zeros(made.policy_shape)
+        return rt.TabularPolicy(logits)
+    if isinstance(made, rt.LinearMDP):
+        features = made.features
+    else:
+        features = rng.standard_normal((*made.policy_shape, options.features))
+    theta = rng.standard_normal(features.shape[-1]) if random else np.zeros(features.shape[-1])
+    return rt.LogLinearPolicy(features, theta)
