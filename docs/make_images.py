@@ -1,0 +1,60 @@
+"""Draw the figures of the README: `make images`, or `python docs/make_images.py [FOLDER]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import rebel_envs as envs
+import rebel_theory as rt
+from rebel_bench import style
+
+STEP_SIZE = 10.0  # values are at most 0.54 here, so that eta q is of the order of a logit
+IMAGES = Path(__file__).parent / "images"
+
+
+def row_and_column_features() -> np.ndarray:
+    """Return features of FrozenLake's 16 x 4 (state, action): the row and the column, one-hot, for each action.
+
+    Shape (16, 4, 32). A state is not told apart from the sum of its row and its column.
+    """
+    row, column = np.divmod(np.arange(16), 4)
+    place = np.concatenate([np.eye(4)[row], np.eye(4)[column]], axis=1)  # (S, 8)
+    return np.einsum("sk,ab->sakb", place, np.eye(4)).reshape(16, 4, -1)
+
+
+def comparisons() -> tuple[rt.Comparison, rt.Comparison]:
+    """Return REBEL, NPG and mirror descent on FrozenLake: tabular, then log-linear with an off-policy base."""
+    lake = envs.make("frozenlake")
+    algorithms = [rt.Rebel(STEP_SIZE, base="uniform"), rt.NaturalPolicyGradient(STEP_SIZE), rt.MirrorDescent(STEP_SIZE)]
+    features = row_and_column_features()
+    linear = rt.LogLinearPolicy(features, np.zeros(features.shape[-1]))
+    return (
+        rt.compare(lake, algorithms, n_iterations=100),
+        rt.compare(lake, algorithms, n_iterations=100, policy=linear),
+    )
+
+
+def equivalence(path: Path) -> None:
+    """Draw the gap curves that coincide, beside those that part."""
+    with style.figure("neurips", (1, 2)) as fig:
+        axes = fig.subplots(1, 2)
+        titles = ("tabular policy: the three coincide", "log-linear, off-policy base: they part")
+        for ax, found, title in zip(axes, comparisons(), titles, strict=True):
+            for trace in found.traces:
+                ax.plot(trace.gap[0], **style.line(trace.algorithm))
+            apart = max(tv.max() for tv in found.total_variation.values())
+            print(f"{title}: largest total variation {apart:.2e}")
+            ax.set(title=title, xlabel="iteration t")
+            ax.text(1.0, 0.97, f"total variation up to {apart:.2g}", ha="right", va="top", transform=ax.transAxes)
+        axes[0].set(yscale="log", ylabel=r"gap $V^* - V^{\pi_t}$ on FrozenLake")
+        axes[0].legend(loc="lower left")
+        fig.savefig(path, dpi=300, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
+    folder.mkdir(parents=True, exist_ok=True)
+    equivalence(folder / "equivalence.png")
