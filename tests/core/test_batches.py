@@ -142,9 +142,7 @@ def test_first_policies_times_step_sizes_need_their_axes():
     bandit, logits = rt.ContextualBandit(rng.random((2, 3))), rng.standard_normal((2, 2, 3))
     with pytest.raises(rt.InvalidProblemError, match=r"leading axes \(2,\), expected none or \(n_seeds, batch"):
         rt.run(bandit, rt.Rebel([0.1, 1.0]), n_iterations=1, policy=rt.TabularPolicy(logits), n_seeds=2)
-    batch = rt.run(
-        bandit, rt.Rebel([0.1, 1.0]), n_iterations=2, policy=rt.TabularPolicy(logits[:, None]), n_seeds=2
-    )
+    batch = rt.run(bandit, rt.Rebel([0.1, 1.0]), n_iterations=2, policy=rt.TabularPolicy(logits[:, None]), n_seeds=2)
     for i, k in np.ndindex(2, 2):
         single = rt.run(bandit, rt.Rebel([0.1, 1.0][k]), n_iterations=2, policy=rt.TabularPolicy(logits[i]))
         np.testing.assert_allclose(batch.gap[i, k], single.gap[0], **TOL)

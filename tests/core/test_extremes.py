@@ -132,5 +132,5 @@ def test_overflow_is_an_error_not_nan():
 def test_equal_rewards_change_nothing():
     for algorithm in ALGORITHMS:
         trace = rt.run(rt.ContextualBandit(np.full((2, 3), 7.0)), algorithm(1e6), n_iterations=3)
-        np.testing.assert_allclose(trace.final_policy.probs, 1 / 3, rtol=1e-9)
+        np.testing.assert_allclose(trace.final_policy.probs, 1 / 3, rtol=1e-7)  # rounding of q times 1e6
         np.testing.assert_array_equal(trace.gap, 0)
