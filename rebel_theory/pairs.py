@@ -23,6 +23,9 @@ class Pairs(Protocol):
     def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return (design (..., n, p), target (..., n)) for features (..., S, A, p), rows scaled by root weights."""
 
+    def magnitude(self, features: FloatArray) -> FloatArray:
+        """Return the norm (...) that the design's rows would have without the differences: the scale of rounding."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorisedPairs:
@@ -64,6 +67,11 @@ class FactorisedPairs:
         z = np.where(sampled & self.visited[..., None], z, 0.0)
         mean = z.sum(axis=-1, keepdims=True) / np.maximum(sampled.sum(axis=-1, keepdims=True), 1)
         return np.where(sampled & self.visited[..., None], z - mean, 0.0)
+
+    def magnitude(self, features: FloatArray) -> FloatArray:
+        """Return the root of E_{d, pi}|phi|^2 + E_{d, mu}|phi|^2, shape (...)."""
+        both = np.exp(self.log_pi) + np.exp(self.log_mu)
+        return np.sqrt(expectation(self.weights, expectation(both, (features**2).sum(axis=-1))))
 
     def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the 2 S A + S rows: features and signal centred under pi, under mu, and the two means' difference."""
@@ -111,6 +119,12 @@ class PairGraph:
             z.reshape(-1, a),
         )
         return z
+
+    def magnitude(self, features: FloatArray) -> FloatArray:
+        """Return the root of the sum over edges of w (|phi_a|^2 + |phi_b|^2), shape (...)."""
+        degree = self.weights.sum(axis=-1) - np.diagonal(self.weights, axis1=-2, axis2=-1)  # (..., S, A)
+        total: FloatArray = np.sqrt((degree * (features**2).sum(axis=-1)).sum(axis=(-2, -1)))
+        return total
 
     def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return one row an edge a < b (edges of weight 0 are rows of zeros), shape (..., S A (A-1)/2, p)."""

@@ -15,18 +15,25 @@ from rebel_theory.least_squares import min_norm
 class FisherSolver(Protocol):
     """Solves F x = E[g A], F = E[g g^T], given the score rows of a sample or a population."""
 
-    def solve(self, scores: FloatArray, weights: FloatArray, advantage: FloatArray) -> FloatArray:
-        """Return x (..., p) for scores g (..., n, p), weights (..., n) and advantages (..., n)."""
+    def solve(
+        self, scores: FloatArray, weights: FloatArray, advantage: FloatArray, scale: FloatArray | float = 0.0
+    ) -> FloatArray:
+        """Return x (..., p) for scores g (..., n, p), weights (..., n) and advantages (..., n).
+
+        ``scale`` (...) is the root-mean-square of what the scores were centred from; their rounding is eps times it.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class PseudoInverse:
     """x = F^+ E[g A], computed as the minimum-norm regression of the advantage on the score (Kakade 2001)."""
 
-    def solve(self, scores: FloatArray, weights: FloatArray, advantage: FloatArray) -> FloatArray:
+    def solve(
+        self, scores: FloatArray, weights: FloatArray, advantage: FloatArray, scale: FloatArray | float = 0.0
+    ) -> FloatArray:
         """Return the minimum-norm minimiser of E[(g . x - A)^2], shape (..., p)."""
         root = np.sqrt(weights)
-        return min_norm(root[..., None] * scores, root * advantage)
+        return min_norm(root[..., None] * scores, root * advantage, scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,9 @@ class Damped:
         if not self.damping > 0:
             raise ValueError(f"damping is {self.damping}, expected a number > 0: for none use PseudoInverse()")
 
-    def solve(self, scores: FloatArray, weights: FloatArray, advantage: FloatArray) -> FloatArray:
+    def solve(
+        self, scores: FloatArray, weights: FloatArray, advantage: FloatArray, scale: FloatArray | float = 0.0
+    ) -> FloatArray:
         """Return the damped solution, shape (..., p)."""
         fisher, gradient = fisher_and_gradient(scores, weights, advantage)
         damped = fisher + self.damping * np.eye(fisher.shape[-1])
@@ -56,7 +65,9 @@ class ConjugateGradient:
     max_iterations: int = 100
     tolerance: float = 1e-12
 
-    def solve(self, scores: FloatArray, weights: FloatArray, advantage: FloatArray) -> FloatArray:
+    def solve(
+        self, scores: FloatArray, weights: FloatArray, advantage: FloatArray, scale: FloatArray | float = 0.0
+    ) -> FloatArray:
         """Return the iterate whose residual is below ``tolerance`` times the gradient's norm, (..., p)."""
         weighted = weights[..., None] * scores
         transposed = np.swapaxes(weighted, -1, -2)

@@ -80,7 +80,8 @@ class ParametricPolicy(Policy):
 
     def gauss_newton_step(self: P, pairs: Pairs, step_size: FloatArray) -> P:
         """Return theta + eta argmin E[((g_y - g_{y'}) . w - (r_y - r_{y'}))^2]: one Gauss-Newton step of REBEL."""
-        direction = min_norm(*pairs.rows(self.jacobian()))
+        jacobian = self.jacobian()
+        direction = min_norm(*pairs.rows(jacobian), pairs.magnitude(jacobian))
         return self.with_theta(self.theta + per_row(step_size, 1) * direction)
 
     def minimise(self: P, pairs: Pairs, step_size: FloatArray, start: FloatArray) -> P:
@@ -93,9 +94,10 @@ class ParametricPolicy(Policy):
         policy = self.with_theta(start)
         loss = policy._pair_loss(pairs, reference, step_size)
         for _ in range(_NEWTON_STEPS):
-            design, target = pairs.rows(policy.jacobian())
+            jacobian = policy.jacobian()
+            design, target = pairs.rows(jacobian)
             moved, _ = pairs.rows((policy.log_probs - reference)[..., None])
-            direction = min_norm(design, per_row(step_size, 1) * target - moved[..., 0])
+            direction = min_norm(design, per_row(step_size, 1) * target - moved[..., 0], pairs.magnitude(jacobian))
             size = np.ones(direction.shape[:-1])
             for _ in range(_HALVINGS):
                 trial = policy.with_theta(policy.theta + size[..., None] * direction)
@@ -130,6 +132,7 @@ class ParametricPolicy(Policy):
             np.broadcast_to(scores, (*lead, *scores.shape[-3:])).reshape(*lead, -1, scores.shape[-1]),
             weights.reshape(*lead, -1),
             np.broadcast_to(advantage, (*lead, *advantage.shape[-2:])).reshape(*lead, -1),
+            np.sqrt((weights * (jacobian**2).sum(axis=-1)).sum(axis=(-2, -1))),
         )
         return self.with_theta(self.theta + per_row(step_size, 1) * direction)
 

@@ -81,12 +81,11 @@ def _solve_stack(problem: TabularMDP, matrix: FloatArray, reward: FloatArray, st
             factors = lu_factor(matrix[place], check_finite=False)
             both[place] = lu_solve(factors, rhs[place], check_finite=False)
             visits[place] = lu_solve(factors, start[place], trans=1, check_finite=False)
-    values, steps = both[..., 0], both[..., 1]
+    values: FloatArray = np.asarray(both[..., 0], np.float64)
+    steps = both[..., 1]
     residual = np.abs(reward - np.matmul(matrix, values[..., None])[..., 0]).max(axis=-1)
     residual = residual + rounding(s + problem.n_actions, problem.reward, values)
-    return Solved(
-        np.asarray(values, np.float64), np.asarray(visits, np.float64), float((residual * steps.max(axis=-1)).max())
-    )
+    return Solved(values, np.asarray(visits, np.float64), float((residual * steps.max(axis=-1)).max()))
 
 
 def evaluate_sparse(problem: TabularMDP, probs: FloatArray, method: Method) -> Solved:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rebel_bench.side_by_side.command import SideBySide
 
 _ROUNDING = 1e-17  # exact zeros are drawn here
+_LOG_RANGE = 10.0  # a smaller range is read better on a linear axis
 _PATHS = 4  # rows of a policy whose ternary path is drawn
 
 
@@ -37,7 +38,7 @@ def draw(found: SideBySide, path: Path, venue: Venue) -> tuple[Path, Path]:
 
 def _gaps(ax: Axes, found: SideBySide) -> None:
     """Draw the mean gap over the seeds, and the range of the middle 80% when there are several."""
-    lowest = np.inf
+    lowest, highest = np.inf, 0.0
     for i, trace in enumerate(found.comparison.traces):
         gap = trace.gap.reshape(-1, trace.gap.shape[-1])  # seeds and batch together
         mean = gap.mean(axis=0)
@@ -46,11 +47,11 @@ def _gaps(ax: Axes, found: SideBySide) -> None:
         ax.plot(t, np.maximum(mean, _ROUNDING), **style)
         if gap.shape[0] > 1:
             ax.fill_between(t, *np.quantile(gap, [0.1, 0.9], axis=0), color=style["color"], alpha=0.2, linewidth=0)
-        lowest = min(lowest, float(mean[mean > 0].min(initial=np.inf)))
+        lowest, highest = min(lowest, float(mean[mean > 0].min(initial=np.inf))), max(highest, float(mean.max()))
     ax.set(xlabel="iteration", ylabel="duality gap" if found.is_game else "gap to the optimum")
-    if np.isfinite(lowest):
+    if highest > _LOG_RANGE * lowest:
         ax.set_yscale("log")
-    ax.legend()
+    ax.legend(frameon=True, framealpha=0.8, edgecolor="none")
 
 
 def _distances(ax: Axes, found: SideBySide) -> None:
@@ -61,7 +62,8 @@ def _distances(ax: Axes, found: SideBySide) -> None:
         ax.plot(np.maximum(tv, _ROUNDING), **line(f"{a} - {b}", i + 3))
     ax.axhline(1e-9, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
     ax.set(xlabel="iteration", ylabel="largest total variation", yscale="log")
-    ax.set_ylim(_ROUNDING / 3, 3e4)
+    ax.set_ylim(_ROUNDING / 3, 1e8)  # room for the legend above 1
+    ax.set_yticks([1e-16, 1e-12, 1e-8, 1e-4, 1])
     ax.legend(loc="upper right")
 
 
