@@ -1,13 +1,11 @@
-"""Policies with shared parameters: log-linear, and a small tanh network; logits with a Jacobian."""
+"""Policies with shared parameters: what logits and their Jacobian are enough for."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Self, TypeVar, final
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import FloatArray, expectation, frozen, log_softmax
 from rebel_theory.feedback import Feedback
@@ -16,7 +14,6 @@ from rebel_theory.pairs import Pairs
 from rebel_theory.policies.base import Policy, check_fit, per_row
 from rebel_theory.policies.natural import FisherSolver
 from rebel_theory.problems import Problem
-from rebel_theory.problems.base import checking
 
 P = TypeVar("P", bound="ParametricPolicy")
 
@@ -198,148 +195,3 @@ def _halve(
     size = np.where(worse, 0.0, size)
     trial = policy.with_theta(policy.theta + size[..., None] * direction)
     return trial, _cross_entropy(trial, target, weights), bool((size > 0).any())
-
-
-@final
-@dataclass(frozen=True, eq=False, init=False)
-class LogLinearPolicy(ParametricPolicy):
-    """pi(a|s) proportional to exp(theta . phi(s, a)).
-
-    Parameters
-    ----------
-    features : shape (S, A, d), or (H, S, A, d) for a finite horizon
-    theta : shape (..., d)
-
-    Examples
-    --------
-    >>> LogLinearPolicy(np.eye(2)[None], [0.0, np.log(3.0)]).probs.round(2)
-    array([[0.25, 0.75]])
-    """
-
-    features: FloatArray  # (S, A, d)
-    theta: FloatArray  # (..., d)
-
-    def __init__(self, features: ArrayLike, theta: ArrayLike) -> None:
-        with checking("LogLinearPolicy") as checks:
-            phi = checks.array("features", features, "numbers of shape (S, A, d)")
-            parameters = checks.array("theta", theta, "numbers of shape (d,)")
-            if checks.require(phi.ndim >= 3, f"features has shape {phi.shape}, expected (S, A, d)"):
-                checks.require(
-                    parameters.ndim >= 1 and parameters.shape[-1] == phi.shape[-1],
-                    f"theta has shape {parameters.shape}, expected (..., d) with d = {phi.shape[-1]}",
-                )
-            checks.finite("features", phi, ("s", "a", "i"))
-            checks.finite("theta", parameters, ("i",))
-        object.__setattr__(self, "features", phi)
-        object.__setattr__(self, "theta", parameters)
-
-    @classmethod
-    def zeros(cls, features: ArrayLike) -> Self:
-        """Return the uniform policy of the class, theta = 0."""
-        phi = np.asarray(features, dtype=np.float64)
-        return cls(phi, np.zeros(phi.shape[-1]))
-
-    def logits(self) -> FloatArray:
-        """Return theta . phi, shape (..., S, A)."""
-        flat = self.features.reshape(-1, self.features.shape[-1])  # one product for the whole batch
-        result: FloatArray = (self.theta @ flat.T).reshape(*self.theta.shape[:-1], *self.features.shape[:-1])
-        return result
-
-    def jacobian(self) -> FloatArray:
-        """Return the features, whatever theta."""
-        return self.features
-
-    @property
-    def inputs(self) -> FloatArray:
-        """The features."""
-        return self.features
-
-    def with_inputs(self, inputs: FloatArray) -> Self:
-        """Return the policy on other features."""
-        other = object.__new__(type(self))
-        object.__setattr__(other, "features", inputs)
-        object.__setattr__(other, "theta", self.theta)
-        return other
-
-    def with_theta(self, theta: FloatArray) -> Self:
-        """Return the policy at other parameters; the features are shared, not copied."""
-        if not np.isfinite(theta).all():
-            raise FloatingPointError("an update produced non-finite parameters: reduce the step size")
-        other = object.__new__(type(self))
-        object.__setattr__(other, "features", self.features)
-        object.__setattr__(other, "theta", frozen(theta))
-        return other
-
-    def regress(self, pairs: Pairs, step_size: FloatArray) -> Self:
-        """Return the exact minimiser: the log-partition cancels, so the regression is linear in theta."""
-        return self.gauss_newton_step(pairs, step_size)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class TanhPolicy(ParametricPolicy):
-    """A one-hidden-layer network: f(s, a) = v . tanh(W x(s, a)), theta = (W, v) flattened.
-
-    The smallest class in which the log-ratio is not linear in theta: where REBEL, its Gauss-Newton step and
-    mirror descent part.
-
-    Parameters
-    ----------
-    points : shape (S, A, k)
-        x(s, a).
-    theta : shape (..., h (k + 1))
-        The h k entries of W row by row, then the h entries of v.
-    """
-
-    points: FloatArray
-    theta: FloatArray
-
-    @property
-    def inputs(self) -> FloatArray:
-        """The points x(s, a)."""
-        return self.points
-
-    def with_inputs(self, inputs: FloatArray) -> Self:
-        """Return the network on other points."""
-        return type(self)(inputs, self.theta)
-
-    @classmethod
-    def random(cls, points: ArrayLike, n_hidden: int, rng: np.random.Generator) -> Self:
-        """Return a network with normal weights of variance 1 / fan-in."""
-        x = np.asarray(points, dtype=np.float64)
-        k = x.shape[-1]
-        w = rng.standard_normal(n_hidden * k) / np.sqrt(k)
-        return cls(frozen(x), frozen(np.concatenate([w, rng.standard_normal(n_hidden) / np.sqrt(n_hidden)])))
-
-    @property
-    def _layers(self) -> tuple[FloatArray, FloatArray]:
-        k = self.inputs.shape[-1]
-        h = self.theta.shape[-1] // (k + 1)
-        return self.theta[..., : h * k].reshape(*self.theta.shape[:-1], h, k), self.theta[..., h * k :]
-
-    def _hidden(self) -> FloatArray:
-        w, _ = self._layers
-        hidden: FloatArray = np.tanh(np.matmul(self.inputs, np.swapaxes(w, -1, -2)[..., None, :, :]))
-        return hidden  # (..., S, A, h)
-
-    def logits(self) -> FloatArray:
-        """Return f, shape (..., S, A)."""
-        _, v = self._layers
-        result: FloatArray = np.matmul(self._hidden(), v[..., None, :, None])[..., 0]
-        return result
-
-    def jacobian(self) -> FloatArray:
-        """Return d f / d theta, shape (..., S, A, h (k + 1))."""
-        _, v = self._layers
-        hidden = self._hidden()
-        slope = (1 - hidden**2) * v[..., None, None, :]  # (..., S, A, h)
-        by_w = slope[..., None] * self.inputs[..., None, :]  # (..., S, A, h, k)
-        return np.concatenate([by_w.reshape(*hidden.shape[:-1], -1), hidden], axis=-1)
-
-    def with_theta(self, theta: FloatArray) -> Self:
-        """Return the network at other parameters."""
-        return type(self)(self.points, frozen(theta))
-
-    def regress(self, pairs: Pairs, step_size: FloatArray) -> Self:
-        """Return a local minimiser of the REBEL loss, from theta_t."""
-        return self.minimise(pairs, step_size, self.theta)
