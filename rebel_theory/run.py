@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rebel_theory.algorithms import Algorithm
 from rebel_theory.arrays import BoolArray, FloatArray, total_variation_rows
@@ -28,7 +29,7 @@ def run(
     algorithm: Algorithm,
     *,
     n_iterations: int,
-    policy: Policy | None = None,
+    policy: Policy | ArrayLike | None = None,
     oracle: Oracle = Exact(),  # noqa: B008 - immutable
     n_seeds: int = 1,
     seed: int = 0,
@@ -44,8 +45,9 @@ def run(
         A step size of shape (K,) runs K step sizes as a batch axis after the seeds.
     n_iterations : int >= 0
         Number of updates T.
-    policy : Policy, optional
-        The first policy, uniform tabular softmax by default. Its class is the class that is learned.
+    policy : Policy, or probabilities (..., S, A), optional
+        The first policy, uniform tabular softmax by default. Its class is the class that is learned; an array
+        starts a tabular softmax there.
     oracle : Exact() or Sampled(n_pairs)
     n_seeds : int
         Independent repetitions, a leading axis of every array of the trace.
@@ -70,7 +72,9 @@ def run(
     array([[0.5 , 0.25]])
     """
     _check_counts(n_iterations=n_iterations, n_seeds=n_seeds, seed=seed)
-    start = (TabularPolicy.uniform(problem) if policy is None else policy).in_rows(problem)
+    if not isinstance(algorithm, Algorithm):
+        raise TypeError(f"algorithm is a {type(algorithm).__name__}: pass an Algorithm, such as rt.Rebel(1.0)")
+    start = _first_policy(policy, problem).in_rows(problem)
     if isinstance(oracle, Sampled) and algorithm.eta.ndim:  # (K,) would meet the axis of seeds
         message = f"step_size has shape {algorithm.eta.shape}: Sampled takes one step size a run, run them one by one"
         raise InvalidProblemError("run", [message])
@@ -103,7 +107,15 @@ class Comparison:
     traces: tuple[Trace, ...]
     total_variation: dict[tuple[str, str], FloatArray]
 
-    def __getitem__(self, name: str) -> Trace:
+    def __iter__(self) -> Iterator[Trace]:
+        return iter(self.traces)
+
+    def __len__(self) -> int:
+        return len(self.traces)
+
+    def __getitem__(self, name: str | int) -> Trace:
+        if isinstance(name, int):
+            return self.traces[name]
         for trace in self.traces:
             if trace.algorithm == name:
                 return trace
@@ -121,7 +133,7 @@ def compare(
     algorithms: Sequence[Algorithm],
     *,
     n_iterations: int,
-    policy: Policy | None = None,
+    policy: Policy | ArrayLike | None = None,
     oracle: Oracle = Exact(),  # noqa: B008 - immutable
     n_seeds: int = 1,
     seed: int = 0,
@@ -175,6 +187,14 @@ def _distance(a: Trace, b: Trace, problem: Problem, support: BoolArray) -> Float
     rows = total_variation_rows(problem.to_rows(a.probs), problem.to_rows(b.probs))
     result: FloatArray = np.where(support[..., None, :] if support.ndim > 1 else support, rows, 0.0).max(axis=-1)
     return result
+
+
+def _first_policy(policy: Policy | ArrayLike | None, problem: Problem) -> Policy:
+    if policy is None:
+        return TabularPolicy.uniform(problem)
+    if isinstance(policy, Policy):
+        return policy
+    return TabularPolicy.from_probs(problem.from_rows(problem.policy_rows(policy)))
 
 
 def _check_counts(*, n_iterations: int, n_seeds: int, seed: int) -> None:
