@@ -53,6 +53,12 @@ def test_draw_by_definition():
         expected = [int(np.searchsorted(running, two.random() * running[-1], side="right")) for _ in range(200)]
         assert got == expected
         assert all(p[i] > 0 for i in got)
+
+    class Zero:  # u = 0 exactly: an action of probability 0 in front must not be drawn
+        def random(self):
+            return 0.0
+
+    assert plain(kernels.draw)(Zero(), np.array([0.0, 0.0, 0.5, 1.0])) == 2
     short = np.array([0.5, 0.75])  # sums that stop short are taken relative to the last one
     assert {kernels.draw(rng, short) for _ in range(100)} == {0, 1}
 
@@ -135,10 +141,10 @@ def test_roll_out_without_randomness():
     """A deterministic cycle, survival decided by the same stream: the return is a sum of the rewards on the way."""
     p = np.zeros((3, 1, 3))
     p[[0, 1, 2], 0, [1, 2, 0]] = 1
-    reward, never = np.array([[1.0], [10.0], [100.0]]), np.zeros(3, dtype=bool)
+    reward, ends = np.array([[1.0], [10.0], [100.0]]), np.ones(3, dtype=bool)
     table, pi = np.cumsum(p.reshape(3, 3), axis=-1), np.ones((3, 1))
     start, actions, returns = np.arange(3), np.zeros(3, dtype=np.int64), np.empty(3)
-    seen = kernels.roll_out(np.random.default_rng(0), table, reward, pi, 0.0, never, start, actions, returns)
+    seen = kernels.roll_out(np.random.default_rng(0), table, reward, pi, 0.0, ends, start, actions, returns)
     np.testing.assert_array_equal(returns, reward[:, 0])
     assert seen == 3
     seen = kernels.roll_out(
