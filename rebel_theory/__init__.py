@@ -17,7 +17,7 @@ from rebel_theory.algorithms import (
     State,
     TsallisMap,
 )
-from rebel_theory.oracles import Exact, Oracle, Sampled
+from rebel_theory.oracles import Counted, Exact, Oracle, Sampled
 from rebel_theory.policies import (
     ConjugateGradient,
     Damped,
@@ -61,6 +61,7 @@ __all__ = [
     "Comparison",
     "ConjugateGradient",
     "ContextualBandit",
+    "Counted",
     "Damped",
     "EuclideanMap",
     "Evaluation",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from rebel_theory.arrays import BoolArray, FloatArray
 
 
@@ -28,3 +30,19 @@ class Feedback:
     signal: FloatArray
     visited: BoolArray
     frequencies: FloatArray | None = None
+
+    @classmethod
+    def from_sums(cls, counts: FloatArray, totals: FloatArray) -> Feedback:
+        """Return plug-in feedback from cell counts and summed signals (..., S, A).
+
+        The mean observed signal per cell; a cell that was not sampled gets its row's mean, a row that was not
+        sampled is not ``visited``.
+        """
+        per_row = counts.sum(axis=-1, keepdims=True)
+        row_mean = totals.sum(axis=-1, keepdims=True) / np.maximum(per_row, 1)
+        return cls(
+            weights=per_row[..., 0] / per_row.sum(axis=(-2, -1), keepdims=True)[..., 0],
+            signal=np.where(counts > 0, totals / np.maximum(counts, 1), row_mean),
+            visited=per_row[..., 0] > 0,
+            frequencies=counts / np.maximum(per_row, 1),
+        )

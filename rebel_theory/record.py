@@ -116,7 +116,7 @@ class Recorder:
             regression_error=full(self._error),
             kl=full(self._kl),
             queries=full(self._queries),
-            bounds={k: full(v) for k, v in self._bounds().items()},
+            bound={k: full(v) for k, v in self._bounds().items()},
             final_policy=final,
             probs=probs,
             seed=seed,

@@ -31,7 +31,7 @@ class Trace:
         E_{d*} KL(pi* || pi_t) in nats.
     queries : shape (n_seeds, ..., T + 1)
         Cumulative reward queries (comparisons for a game); 0 for exact feedback.
-    bounds : dict of arrays (n_seeds, ..., T)
+    bound : dict of arrays (n_seeds, ..., T)
         After t + 1 updates: ``progress`` KL/(eta T), ``curvature`` eta B^2/2, ``misfit`` mean sqrt(C eps) and their
         sum ``total``, in units of the gap: the bound of C1, C11 or P7 on ``average_gap[..., t]``.
     final_policy : Policy
@@ -48,7 +48,7 @@ class Trace:
     regression_error: FloatArray
     kl: FloatArray
     queries: FloatArray
-    bounds: dict[str, FloatArray]
+    bound: dict[str, FloatArray]
     final_policy: Policy
     probs: FloatArray | None
     seed: int

@@ -113,16 +113,7 @@ class BoundSampled(BoundOracle):
             counts[i] = np.bincount(x * a + y, minlength=s * a)
             totals[i] = np.bincount(x * a + y, weights=observed, minlength=s * a)
             self._queries[i] += seen
-        counts, totals = counts.reshape(k, s, a), totals.reshape(k, s, a)
-        per_row = counts.sum(axis=-1, keepdims=True)
-        row_mean = totals.sum(axis=-1, keepdims=True) / np.maximum(per_row, 1)
-        signal = np.where(counts > 0, totals / np.maximum(counts, 1), row_mean)
-        return Feedback(
-            weights=per_row[..., 0] / (2 * self._n),
-            signal=signal,
-            visited=per_row[..., 0] > 0,
-            frequencies=counts / np.maximum(per_row, 1),
-        )
+        return Feedback.from_sums(counts.reshape(k, s, a), totals.reshape(k, s, a))
 
 
 class Observer(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import FloatArray, IntArray
 from rebel_theory.problems.base import Checks, Problem, checking, initial_distribution, normalised
 
 
@@ -19,6 +19,9 @@ class Noise(Protocol):
 
     def sample(self, rng: Generator, mean: FloatArray) -> FloatArray:
         """Return one observation per entry of ``mean``, same shape."""
+
+    def sample_sum(self, rng: Generator, mean: FloatArray, count: IntArray) -> FloatArray:
+        """Return the sum of ``count`` independent observations per entry of ``mean``, exact in distribution."""
 
     def check(self, checks: Checks, reward: FloatArray) -> None:
         """Record what makes ``reward`` impossible under this law."""
@@ -32,6 +35,10 @@ class NoNoise:
         """Return ``mean`` itself."""
         return mean
 
+    def sample_sum(self, rng: Generator, mean: FloatArray, count: IntArray) -> FloatArray:
+        """Return ``count * mean``."""
+        return mean * count
+
     def check(self, checks: Checks, reward: FloatArray) -> None:
         """Accept any reward."""
 
@@ -43,6 +50,10 @@ class BernoulliNoise:
     def sample(self, rng: Generator, mean: FloatArray) -> FloatArray:
         """Return independent Bernoulli draws, same shape as ``mean``."""
         return (rng.random(mean.shape) < mean).astype(np.float64)
+
+    def sample_sum(self, rng: Generator, mean: FloatArray, count: IntArray) -> FloatArray:
+        """Return binomial draws, same shape as ``mean``."""
+        return rng.binomial(count, mean).astype(np.float64)
 
     def check(self, checks: Checks, reward: FloatArray) -> None:
         """Record means outside [0, 1]."""
@@ -70,6 +81,10 @@ class GaussianNoise:
     def sample(self, rng: Generator, mean: FloatArray) -> FloatArray:
         """Return ``mean`` plus independent normal noise, same shape."""
         return mean + self.sigma * rng.standard_normal(mean.shape)
+
+    def sample_sum(self, rng: Generator, mean: FloatArray, count: IntArray) -> FloatArray:
+        """Return normal draws of mean ``count * mean`` and variance ``count * sigma^2``."""
+        return mean * count + self.sigma * np.sqrt(count) * rng.standard_normal(mean.shape)
 
     def check(self, checks: Checks, reward: FloatArray) -> None:
         """Accept any reward."""

@@ -20,8 +20,8 @@ def same(batch, place, single):
     """Every array of a batch's trace at ``place`` is that of the single run."""
     for name in FIELDS:
         np.testing.assert_allclose(getattr(batch, name)[(slice(None), *place)], getattr(single, name), **TOL)
-    for name, values in batch.bounds.items():
-        np.testing.assert_allclose(values[(slice(None), *place)], single.bounds[name], rtol=1e-7, atol=1e-12)
+    for name, values in batch.bound.items():
+        np.testing.assert_allclose(values[(slice(None), *place)], single.bound[name], rtol=1e-7, atol=1e-12)
     final = batch.final_policy.probs[(slice(None), *place)]
     np.testing.assert_allclose(final, single.final_policy.probs, **TOL)
 

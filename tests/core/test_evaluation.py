@@ -242,7 +242,7 @@ def test_finite_horizon_and_its_time_expansion():
         np.testing.assert_allclose(best.values[0], ref.horizon_optimum(p, r), atol=1e-13)
         traces = [rt.run(m, rt.Rebel(0.8), n_iterations=6) for m in (case.problem, twin)]
         np.testing.assert_allclose(traces[0].gap, traces[1].gap, atol=1e-12)
-        for a, b in zip(traces[0].bounds.values(), traces[1].bounds.values(), strict=True):
+        for a, b in zip(traces[0].bound.values(), traces[1].bound.values(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
 
 

@@ -18,7 +18,7 @@ def test_huge_steps(kind, algorithm):
     trace = rt.run(case.problem, algorithm(1e6), n_iterations=6)
     assert np.isfinite(trace.gap).all()
     assert (trace.gap >= 0).all()
-    assert np.isfinite(trace.bounds["total"]).all()
+    assert np.isfinite(trace.bound["total"]).all()
     if kind != "game":
         assert trace.gap[0, -1] < 1e-12  # policy iteration
 
@@ -92,8 +92,8 @@ def test_discount_zero_is_a_bandit(kind):
         one, two = (rt.run(p, algorithm(0.7), n_iterations=4) for p in (case.problem, bandit))
         np.testing.assert_allclose(one.gap, two.gap, atol=1e-14)
         np.testing.assert_allclose(one.final_policy.probs, two.final_policy.probs, atol=1e-14)
-        for name, values in one.bounds.items():
-            np.testing.assert_allclose(values, two.bounds[name], atol=1e-10)
+        for name, values in one.bound.items():
+            np.testing.assert_allclose(values, two.bound[name], atol=1e-10)
 
 
 def test_discount_zero_visits_the_first_state_only():

@@ -148,7 +148,7 @@ def test_euclidean_steps_that_empty_actions_run_on():
     trace = rt.run(case.problem, rt.MirrorDescent(3.0, mirror_map="euclidean"), n_iterations=500)
     assert np.isinf(trace.regression_error[0, 0])
     assert not np.isnan(trace.regression_error).any()
-    assert not np.isnan(trace.bounds["total"]).any()
+    assert not np.isnan(trace.bound["total"]).any()
     assert trace.gap[0, -1] < 1e-9
 
 

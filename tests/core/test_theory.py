@@ -86,7 +86,7 @@ def test_recorded_bound_holds_and_is_the_sum_of_its_terms(kind, base):
             policy = rt.LogLinearPolicy.zeros(rng.standard_normal((*case.problem.policy_shape, 2)))
         eta = np.array([0.02, 0.2, 2.0])
         trace = rt.run(case.problem, rt.Rebel(eta, base=base), n_iterations=25, policy=policy)
-        b = trace.bounds
+        b = trace.bound
         np.testing.assert_allclose(b["total"], b["progress"] + b["curvature"] + b["misfit"])
         # average over the first t iterates against the bound after t updates
         slack = b["total"] - trace.average_gap[..., :-1]
@@ -107,9 +107,9 @@ def test_bound_terms_by_definition():
         f = np.log(new / pi) / eta
         largest = max(largest, np.abs(f - (pi * f).sum(1, keepdims=True)).max())
         misfit += np.sqrt(3 * ref.pair_loss(rho, pi, np.full((4, 3), 1 / 3), f, r))
-        np.testing.assert_allclose(trace.bounds["progress"][0, t], kl / (eta * (t + 1)))
-        np.testing.assert_allclose(trace.bounds["curvature"][0, t], eta * largest**2 / 2)
-        np.testing.assert_allclose(trace.bounds["misfit"][0, t], misfit / (t + 1))
+        np.testing.assert_allclose(trace.bound["progress"][0, t], kl / (eta * (t + 1)))
+        np.testing.assert_allclose(trace.bound["curvature"][0, t], eta * largest**2 / 2)
+        np.testing.assert_allclose(trace.bound["misfit"][0, t], misfit / (t + 1))
 
 
 def test_mdp_bound_terms_by_definition():
@@ -123,14 +123,14 @@ def test_mdp_bound_terms_by_definition():
     star = np.eye(3)[ref.q_from(r["transition"], r["reward"], 0.6, v).argmax(1)]
     d_star = ref.occupancy(r["transition"], 0.6, star, r["rho"])
     np.testing.assert_allclose(trace.kl[0, 0], np.log(3), rtol=1e-12)
-    np.testing.assert_allclose(trace.bounds["progress"][0], 2.5 * np.log(3) / (0.3 * np.arange(1, 3)))
+    np.testing.assert_allclose(trace.bound["progress"][0], 2.5 * np.log(3) / (0.3 * np.arange(1, 3)))
     misfit = 0.0
     for t in range(2):
         pi, new = trace.probs[0, t : t + 2]
         d, q = case.signal(pi)
         c = (d_star[:, None] * star / (d[:, None] / 3)).max()
         misfit += 2.5 * np.sqrt(c * ref.pair_loss(d, pi, np.full((4, 3), 1 / 3), np.log(new / pi) / 0.3, q))
-        np.testing.assert_allclose(trace.bounds["misfit"][0, t], misfit / (t + 1), rtol=1e-9)
+        np.testing.assert_allclose(trace.bound["misfit"][0, t], misfit / (t + 1), rtol=1e-9)
 
 
 def test_c2_exact_bandit_and_monotone():

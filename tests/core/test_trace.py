@@ -23,8 +23,8 @@ def test_shapes(kind, oracle):
     assert trace.regression_error.shape == (3, 4)
     assert trace.probs.shape == (3, 5, *case.problem.policy_shape)
     assert trace.final_policy.probs.shape == (3, *case.problem.policy_shape)
-    assert set(trace.bounds) == {"progress", "curvature", "misfit", "total"}
-    assert all(b.shape == (3, 4) for b in trace.bounds.values())
+    assert set(trace.bound) == {"progress", "curvature", "misfit", "total"}
+    assert all(b.shape == (3, 4) for b in trace.bound.values())
     np.testing.assert_allclose(trace.probs[:, -1], trace.final_policy.probs, atol=1e-15)
     np.testing.assert_allclose(trace.probs.sum(axis=-1), 1)
     assert (trace.n_seeds, trace.n_iterations, trace.seed) == (3, 4, 0)

@@ -33,7 +33,7 @@ def _instances(rng: Generator, scale: Scale, with_misfit: bool) -> pd.DataFrame:
             start = rt.LogLinearPolicy(features, rng.standard_normal((1, n, N_FEATURES)))
             eta = 10 ** rng.uniform(-2, 1, size=n)
             trace = rt.run(bandit, rt.Rebel(eta, base=base), n_iterations=n_updates, policy=start)
-            bounds = {k: v[0] for k, v in trace.bounds.items()}  # (n, T)
+            bounds = {k: v[0] for k, v in trace.bound.items()}  # (n, T)
             total = bounds["total"] if with_misfit else bounds["progress"] + bounds["curvature"]
             average = trace.average_gap[0, :, :-1]  # of the T iterates before each bound's last update
             place = (average / total).argmax(axis=-1)
