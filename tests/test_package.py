@@ -15,6 +15,7 @@ import pytest
 import rebel_bench
 import rebel_envs
 import rebel_theory
+from rebel_bench import registry
 from rebel_bench.cli import COMMANDS, main
 from rebel_envs.registry import examples
 
@@ -148,7 +149,7 @@ def test_links_and_images_of_a_document_exist(path):
 
 def test_the_documents_name_every_claim_and_command():
     readme, theory = read(ROOT / "README.md"), read(ROOT / "docs" / "theory.md")
-    ids = [claim.id for claim in rebel_bench.claims()]
+    ids = [claim.id for claim in registry.claims()]
     assert [id for id in ids if f"| {id} |" not in theory] == []
     assert [name for name in COMMANDS if f"rebel-theory {name}" not in readme] == []
     assert [name for name in rebel_envs.names() if f"`{name}`" not in readme] == []
