@@ -107,6 +107,19 @@ class PairGraph:
     weights: FloatArray
     targets: FloatArray
 
+    @classmethod
+    def from_sums(cls, counts: FloatArray, sums: FloatArray) -> PairGraph:
+        """Return the graph of directed cells (x, y, y'): how often each occurred, and its summed relative reward.
+
+        Both are (..., S, A, A); a pair (y', y) with the opposite sign is the same observation. Weights are shares
+        of all pairs.
+        """
+        both = counts + np.swapaxes(counts, -1, -2)
+        both *= 1 - np.eye(counts.shape[-1])  # y against itself compares nothing
+        difference = sums - np.swapaxes(sums, -1, -2)
+        total = counts.sum(axis=(-3, -2, -1), keepdims=True)
+        return cls(both / total, np.divide(difference, both, out=np.zeros_like(both), where=both > 0))
+
     def potentials(self) -> FloatArray:
         """Return the min-norm solution (weighted graph Laplacian; HodgeRank of Jiang et al. 2011), (..., S, A)."""
         from rebel_theory.kernels import solve_pair_graph

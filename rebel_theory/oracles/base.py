@@ -12,7 +12,7 @@ from rebel_theory.feedback import Feedback
 from rebel_theory.pairs import FactorisedPairs, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import Problem
-from rebel_theory.solvers.evaluation import Evaluation, evaluate_rows
+from rebel_theory.solvers.evaluation import Evaluation, Start, evaluate_rows
 from rebel_theory.solvers.feedback import exact_feedback, reachable_rows, visited_rows
 
 
@@ -35,7 +35,8 @@ class BoundOracle(ABC):
     def evaluate(self, policy: Policy) -> Evaluation:
         """Return the exact evaluation of a policy (rows form), computed once a policy."""
         if self._latest is None or self._latest[0] is not policy:
-            self._latest = (policy, evaluate_rows(self.problem, policy.probs))
+            warm = None if self._latest is None else Start.at(self._latest[1])  # of the iterate before
+            self._latest = (policy, evaluate_rows(self.problem, policy.probs, "auto", warm))
         return self._latest[1]
 
     def exact_feedback(self, policy: Policy) -> Feedback:

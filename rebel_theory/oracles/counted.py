@@ -86,9 +86,7 @@ class BoundCounted(BoundOracle):
             total, seen = self._law.pairs(rng, pi[i], n_xyy)
             counts[i], sums[i] = n_xyy, total
             self._queries[i] += seen
-        both = counts + np.swapaxes(counts, -1, -2)
-        difference = sums - np.swapaxes(sums, -1, -2)
-        return PairGraph(both / self._n, np.divide(difference, both, out=np.zeros_like(both), where=both > 0))
+        return PairGraph.from_sums(counts, sums)
 
     def feedback(self, policy: Policy) -> Feedback:
         """Return plug-in feedback from 2 n_pairs single actions y ~ pi a seed; unsampled cells get the row's mean."""

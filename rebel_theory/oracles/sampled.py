@@ -1,4 +1,4 @@
-"""Sampled feedback, one seed at a time on the kernels: pairs, roll-outs, preference outcomes."""
+"""Sampled feedback: pairs, outcomes and roll-outs drawn one by one in kernels, threads across the seeds."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.random import Generator
 
-from rebel_theory.arrays import FloatArray, IntArray
+from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle
 from rebel_theory.pairs import PairGraph, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import (
+    BernoulliNoise,
     ContextualBandit,
     FiniteHorizonMDP,
+    GaussianNoise,
     LinearMDP,
     PreferenceGame,
     Problem,
@@ -24,12 +26,12 @@ from rebel_theory.problems import (
 )
 from rebel_theory.problems.base import InvalidProblemError
 
-_TABLE_LIMIT = 200_000_000  # entries of a transition's running sums that a sampler may hold
+_TABLE_LIMIT = 200_000_000  # entries of a linear MDP's transition that a sampler may hold
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled(Oracle):
-    """A fresh sample of ``n_pairs`` pairs a iteration and seed.
+    """A fresh sample of ``n_pairs`` pairs an iteration and seed.
 
     Rows x are drawn from the exact state weights d_pi, actions y ~ pi and y' ~ mu. Rewards are observed with the
     bandit's noise; Q-values of an MDP by unbiased roll-outs from resets (geometric stopping); preferences as
@@ -38,7 +40,8 @@ class Sampled(Oracle):
     Parameters
     ----------
     n_pairs : int >= 1
-        Two reward queries a pair; ``feedback`` spends the same number on single actions y ~ pi.
+        Two reward queries a pair; ``feedback`` spends the same number on single actions y ~ pi. For very large
+        samples :class:`rebel_theory.Counted` draws the same law at a cost free of n.
     """
 
     n_pairs: int
@@ -62,8 +65,10 @@ class BoundSampled(BoundOracle):
                 f"Sampled observes one instance, this problem is a batch of shape {problem.batch_shape}: "
                 "run the instances one by one, or use Exact()"
             )
-        self._rngs, self._n = rngs, n_pairs
-        self._observe = observer(problem)
+        self._n = n_pairs
+        self._sampler = sampler(problem)
+        self._states = np.stack([rng.integers(0, 2**64, size=4, dtype=np.uint64) for rng in rngs])
+        self._rngs = rngs
         self._queries = np.zeros(len(rngs))
 
     @property
@@ -71,180 +76,159 @@ class BoundSampled(BoundOracle):
         """Rewards or comparisons observed so far, shape (n_seeds,)."""
         return self._queries.copy()
 
-    def _cdf(self, array: FloatArray, trailing: int) -> FloatArray:
-        """Return running sums with one leading axis for the seeds."""
-        full = np.broadcast_to(array, (len(self._rngs), *array.shape[array.ndim - trailing :]))
-        return np.cumsum(full, axis=-1)
+    def _full(self, array: FloatArray, trailing: int) -> FloatArray:
+        """Return ``array`` with one leading axis for the seeds."""
+        # always a copy: a read-only view would make Numba compile every kernel once more
+        return np.array(np.broadcast_to(array, (len(self._rngs), *array.shape[array.ndim - trailing :])), order="C")
 
     def pairs(self, policy: Policy, base: Base) -> Pairs:
         """Return counts and mean relative rewards of ``n_pairs`` sampled pairs a seed."""
-        from rebel_theory.kernels import accumulate_pairs, sample_pairs
-
-        weights = self.evaluate(policy).occupancy
-        rho = self._cdf(weights, 1)
-        pi = self._cdf(policy.probs, 2)
-        mu = self._cdf(np.exp(base.log_base(policy, self.problem)), 2)
-        s, a = pi.shape[-2:]
-        counts = np.zeros((len(self._rngs), s, a, a))
-        sums = np.zeros_like(counts)
-        x, y, y_base = (np.empty(self._n, dtype=np.int64) for _ in range(3))
-        for i, rng in enumerate(self._rngs):
-            sample_pairs(rng, rho[i], pi[i], mu[i], x, y, y_base)
-            first, second, seen = self._observe.pairs(rng, pi[i], x, y, y_base)
-            accumulate_pairs(x, y, y_base, first - second, counts[i], sums[i])
-            self._queries[i] += seen
-        return PairGraph(counts / self._n, np.divide(sums, counts, out=sums, where=counts > 0))
+        rho, pi = self._full(self.evaluate(policy).occupancy, 1), self._full(policy.probs, 2)
+        mu = self._full(np.exp(base.log_base(policy, self.problem)), 2)
+        counts, sums = self._draw(rho, pi, mu, self._n, pi.shape[-1])
+        return PairGraph.from_sums(counts, sums)
 
     def feedback(self, policy: Policy) -> Feedback:
-        """Return plug-in feedback from 2 n_pairs single actions y ~ pi a seed.
+        """Return plug-in feedback from 2 n_pairs single actions y ~ pi a seed."""
+        rho, pi = self._full(self.evaluate(policy).occupancy, 1), self._full(policy.probs, 2)
+        counts, sums = self._draw(rho, pi, pi, 2 * self._n, 1)
+        return Feedback.from_sums(counts[..., 0], sums[..., 0])
 
-        Mean observed signal per cell; a cell that was not sampled gets the row's mean, a row that was not sampled
-        is not ``visited``.
+    def _draw(
+        self, rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int, width: int
+    ) -> tuple[FloatArray, FloatArray]:
+        counts = np.zeros((*pi.shape, width))
+        sums = np.zeros_like(counts)
+        self._queries += self._sampler.draw(self._states, self._rngs, rho, pi, mu, n, counts, sums)
+        return counts, sums
+
+
+class Sampler(Protocol):
+    """Draws n pairs (or single actions) a seed and adds them up in directed cells."""
+
+    def draw(
+        self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
+        counts: FloatArray, sums: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        """Fill ``counts`` and ``sums`` (n_seeds, S, A, A), or (n_seeds, S, A, 1) for single actions y ~ pi.
+
+        Return the number of queries a seed, shape (n_seeds,).
         """
-        from rebel_theory.kernels import sample_pairs
-
-        rho, pi = self._cdf(self.evaluate(policy).occupancy, 1), self._cdf(policy.probs, 2)
-        k, (s, a) = len(self._rngs), pi.shape[-2:]
-        counts, totals = np.zeros((k, s * a)), np.zeros((k, s * a))
-        x, y, other = (np.empty(2 * self._n, dtype=np.int64) for _ in range(3))
-        for i, rng in enumerate(self._rngs):
-            sample_pairs(rng, rho[i], pi[i], pi[i], x, y, other)
-            observed, seen = self._observe.singles(rng, pi[i], x, y)
-            counts[i] = np.bincount(x * a + y, minlength=s * a)
-            totals[i] = np.bincount(x * a + y, weights=observed, minlength=s * a)
-            self._queries[i] += seen
-        return Feedback.from_sums(counts.reshape(k, s, a), totals.reshape(k, s, a))
-
-
-class Observer(Protocol):
-    """Draws the observed signal of given rows and actions."""
-
-    def pairs(
-        self, rng: Generator, cdf_pi: FloatArray, x: IntArray, y: IntArray, y_base: IntArray
-    ) -> tuple[FloatArray, FloatArray, int]:
-        """Return the observed signals of y and y' (n,) and the number of queries."""
-
-    def singles(self, rng: Generator, cdf_pi: FloatArray, x: IntArray, y: IntArray) -> tuple[FloatArray, int]:
-        """Return the observed signal of y (n,) and the number of queries."""
 
 
 @singledispatch
-def observer(problem: Any) -> Observer:
-    """Return how the signal of a problem is observed."""
+def sampler(problem: Any) -> Sampler:
+    """Return how a problem is sampled."""
     raise TypeError(f"Sampled cannot observe a {type(problem).__name__}: use Exact()")
 
 
+@sampler.register(ContextualBandit)
 class _Rewards:
     def __init__(self, problem: ContextualBandit) -> None:
-        self._problem = problem
+        self._reward, self._noise = problem.reward, problem.noise
 
-    def pairs(
-        self, rng: Generator, cdf_pi: FloatArray, x: IntArray, y: IntArray, y_base: IntArray
-    ) -> tuple[FloatArray, FloatArray, int]:
-        first, _ = self.singles(rng, cdf_pi, x, y)
-        second, _ = self.singles(rng, cdf_pi, x, y_base)
-        return first, second, 2 * len(x)
+    def draw(
+        self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
+        counts: FloatArray, sums: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        from rebel_theory import kernels_sampling as kernels
 
-    def singles(self, rng: Generator, cdf_pi: FloatArray, x: IntArray, y: IntArray) -> tuple[FloatArray, int]:
-        return self._problem.noise.sample(rng, self._problem.reward[x, y]), len(x)
+        noise = self._noise
+        drawn = {BernoulliNoise: kernels.BERNOULLI, GaussianNoise: kernels.GAUSSIAN}
+        kind = drawn.get(type(noise), kernels.COUNTS_ONLY)
+        sigma = noise.sigma if isinstance(noise, GaussianNoise) else 0.0
+        kernels.all_rewards(states, rho, pi, mu, n, self._reward, kind, sigma, counts, sums)
+        if kind == kernels.COUNTS_ONLY:
+            self._sum_cells(rngs, counts, sums)
+        return np.full(len(rngs), float(n) * (2 if counts.shape[-1] > 1 else 1))
+
+    def _sum_cells(self, rngs: list[Generator], counts: FloatArray, sums: FloatArray) -> None:
+        """Fill the sums of exact rewards, or of a noise of the user's own, cell by cell."""
+        for i, rng in enumerate(rngs):
+            n = counts[i].astype(np.int64)
+            sums[i] = self._noise.sample_sum(rng, np.broadcast_to(self._reward[..., None], n.shape), n)
+            if n.shape[-1] > 1:
+                sums[i] -= self._noise.sample_sum(rng, np.broadcast_to(self._reward[..., None, :], n.shape), n)
 
 
+@sampler.register(PreferenceGame)
 class _Outcomes:
-    """Binary preferences against y'' ~ pi, one y'' for both terms of a pair; 2 o - 1 has mean l."""
-
     def __init__(self, problem: PreferenceGame) -> None:
         self._preference = problem.preference
 
-    def _outcome(self, rng: Generator, x: IntArray, y: IntArray, rival: IntArray) -> FloatArray:
-        return np.where(rng.random(len(x)) < self._preference[x, y, rival], 1.0, -1.0)
+    def draw(
+        self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
+        counts: FloatArray, sums: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        from rebel_theory import kernels_sampling as kernels
 
-    def _rivals(self, rng: Generator, cdf_pi: FloatArray, x: IntArray) -> IntArray:
-        from rebel_theory.kernels import sample_actions
-
-        rival = np.empty_like(x)
-        sample_actions(rng, x, cdf_pi, rival)
-        return rival
-
-    def pairs(
-        self, rng: Generator, cdf_pi: FloatArray, x: IntArray, y: IntArray, y_base: IntArray
-    ) -> tuple[FloatArray, FloatArray, int]:
-        rival = self._rivals(rng, cdf_pi, x)
-        return self._outcome(rng, x, y, rival), self._outcome(rng, x, y_base, rival), 2 * len(x)
-
-    def singles(self, rng: Generator, cdf_pi: FloatArray, x: IntArray, y: IntArray) -> tuple[FloatArray, int]:
-        return self._outcome(rng, x, y, self._rivals(rng, cdf_pi, x)), len(x)
+        kernels.all_outcomes(states, rho, pi, mu, n, self._preference, counts, sums)
+        return np.full(len(rngs), float(n) * (2 if counts.shape[-1] > 1 else 1))
 
 
 class _RollOuts:
-    """Unbiased returns by geometric stopping; queries count the rewards seen on the way."""
+    """Roll-outs on a CSR transition; its alias tables are built once."""
 
-    def __init__(
-        self, cdf: FloatArray, reward: FloatArray, discount: float, terminal: Any, expand: int | None = None
-    ) -> None:
-        self._cdf, self._reward, self._discount, self._terminal = cdf, reward, discount, terminal
-        self._rows = expand
+    def __init__(self, transition: Any, reward: FloatArray, discount: float, terminal: Any) -> None:
+        from rebel_theory.kernels_sampling import build_csr
 
-    def singles(self, rng: Generator, cdf_pi: FloatArray, x: IntArray, y: IntArray) -> tuple[FloatArray, int]:
-        from rebel_theory.kernels import roll_out
+        self._indptr = transition.indptr.astype(np.int64)
+        self._indices = transition.indices.astype(np.int64)
+        self._threshold = np.empty(transition.nnz)
+        self._alias = np.empty(transition.nnz, dtype=np.int32)
+        build_csr(self._indptr, transition.data.astype(np.float64), self._threshold, self._alias)
+        self._reward = np.ascontiguousarray(reward)
+        self._discount, self._terminal = float(discount), np.ascontiguousarray(terminal)
 
-        returns = np.empty(len(x))
-        if self._rows is not None:  # one more row: the end of the horizon
-            cdf_pi = np.concatenate([cdf_pi, cdf_pi[-1:]])
-        seen = roll_out(rng, self._cdf, self._reward, cdf_pi, self._discount, self._terminal, x, y, returns)
-        return returns, int(seen)
+    def draw(
+        self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
+        counts: FloatArray, sums: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        from rebel_theory import kernels_sampling as kernels
 
-    def pairs(
-        self, rng: Generator, cdf_pi: FloatArray, x: IntArray, y: IntArray, y_base: IntArray
-    ) -> tuple[FloatArray, FloatArray, int]:
-        first, seen = self.singles(rng, cdf_pi, x, y)
-        second, more = self.singles(rng, cdf_pi, x, y_base)
-        return first, second, seen + more
-
-
-observer.register(ContextualBandit, _Rewards)
-observer.register(PreferenceGame, _Outcomes)
+        seen = np.zeros(len(rngs))
+        kernels.all_roll_outs(
+            states, rho, pi, mu, n, self._indptr, self._indices, self._threshold, self._alias, self._reward,
+            self._discount, self._terminal, counts, sums, seen,
+        )  # fmt: skip
+        return seen
 
 
-@observer.register
-def _(problem: TabularMDP) -> Observer:
+@sampler.register
+def _(problem: TabularMDP) -> Sampler:
+    from scipy.sparse import csr_array
+
     s, a = problem.n_states, problem.n_actions
-    _check_table(s * a * s)
-    dense = problem.transition.toarray() if problem.is_sparse else problem.transition
-    cdf = np.cumsum(dense.reshape(s * a, s), axis=-1)
-    return _RollOuts(cdf, problem.reward, problem.discount, problem.absorbing)
+    table = problem.transition if problem.is_sparse else csr_array(problem.transition.reshape(s * a, s))
+    return _RollOuts(table, problem.reward, problem.discount, problem.absorbing)
 
 
-@observer.register
-def _(problem: LinearMDP) -> Observer:
+@sampler.register
+def _(problem: LinearMDP) -> Sampler:
+    from scipy.sparse import csr_array
+
     s, a, d = problem.features.shape
-    _check_table(s * a * s)
+    if s * a * s > _TABLE_LIMIT:
+        raise ValueError(
+            f"Sampled would tabulate {s * a * s:,} transition probabilities of this linear MDP (limit "
+            f"{_TABLE_LIMIT:,}): use Exact(), or a smaller problem"
+        )
     table = np.maximum(problem.features.reshape(s * a, d) @ problem.measures, 0.0)
+    table /= table.sum(axis=1, keepdims=True)
     reward = problem.features @ problem.reward_weights
-    return _RollOuts(np.cumsum(table, axis=-1), reward, problem.discount, np.zeros(s, dtype=np.bool_))
+    return _RollOuts(csr_array(table), reward, problem.discount, np.zeros(s, dtype=np.bool_))
 
 
-@observer.register
-def _(problem: FiniteHorizonMDP) -> Observer:
-    """Return roll-outs on the rows (h, s), with one more absorbing row after the last step."""
+@sampler.register
+def _(problem: FiniteHorizonMDP) -> Sampler:
+    """Return roll-outs on the rows (h, s), with one more row, the end, after the last step."""
+    from scipy.sparse import block_diag, csr_array, hstack
+
     h, s, a = problem.policy_shape
     rows = h * s
-    _check_table((rows + 1) ** 2 * a)
-    table = np.zeros((rows + 1, a, rows + 1))
-    for step in range(h):
-        block = slice(step * s, (step + 1) * s)
-        if step + 1 < h:
-            table[block, :, (step + 1) * s : (step + 2) * s] = problem.transition[step]
-        else:
-            table[block, :, rows] = 1.0
-    table[rows, :, rows] = 1.0
-    reward = np.concatenate([problem.reward.reshape(rows, a), np.zeros((1, a))])
+    moves = [csr_array(problem.transition[t].reshape(s * a, s)) for t in range(h - 1)]
+    last = csr_array(np.ones((s * a, 1)))
+    # step t's rows lead to step t + 1's columns, the last step's to the end: a block diagonal, moved by s columns
+    table = csr_array(hstack([csr_array((rows * a, s)), block_diag([*moves, last])]))
     terminal = np.arange(rows + 1) == rows
-    return _RollOuts(np.cumsum(table.reshape((rows + 1) * a, rows + 1), axis=-1), reward, 1.0, terminal, rows)
-
-
-def _check_table(entries: int) -> None:
-    if entries > _TABLE_LIMIT:
-        raise ValueError(
-            f"Sampled would tabulate {entries:,} running sums of the transition (limit {_TABLE_LIMIT:,}): "
-            "use Exact(), or a smaller problem"
-        )
+    return _RollOuts(table, problem.reward.reshape(rows, a), 1.0, terminal)

@@ -59,8 +59,8 @@ def regret_identity(
         E_{\pi^*} q - E_{\pi_t} q = \frac{KL(\pi^*\|\pi_t) - KL(\pi^*\|\pi_{t+1})}{\eta}
         + \frac1\eta E_x \ln E_{\pi_t} e^{\eta g_t} + E_{\pi^*}[A_t - g_t]
 
-    an equality for any two policies of equal support, any comparator, any signal and any weights; f = (1/eta) ln(pi_{t+1}/pi_t) and
-    g = f - E_{pi_t} f.
+    an equality for any two policies of equal support, any comparator, signal and weights, with
+    f = (1/eta) ln(pi_{t+1}/pi_t) and g = f - E_{pi_t} f.
 
     Parameters
     ----------
