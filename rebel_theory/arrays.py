@@ -64,6 +64,13 @@ def total_variation_rows(p: FloatArray, q: FloatArray) -> FloatArray:
     return distance
 
 
+def read_only(array: FloatArray) -> FloatArray:
+    """Return a view of ``array`` that cannot be written."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
 def frozen(array: Any, dtype: type = np.float64) -> NDArray[Any]:
     """Return a read-only C-ordered copy as ``dtype``."""
     copy: NDArray[Any] = np.array(array, dtype=dtype, order="C", copy=True)

@@ -1,9 +1,30 @@
-"""The Numba kernel of the tabular pair regression. Import it inside functions only: it loads Numba."""
+"""Numba kernels of the tabular pair regression. Import this module inside functions only: it loads Numba."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
+
+
+@njit(cache=True)
+def fold_pairs(counts, sums, weights, targets):
+    """Fill symmetric shares and skew-symmetric means (K, S, A, A) from directed counts and sums of the same shape.
+
+    A pair (y', y) with the opposite sign is the same observation; y against itself compares nothing.
+    """
+    n_actions = counts.shape[2]
+    for k in range(counts.shape[0]):
+        total = counts[k].sum()
+        for s in range(counts.shape[1]):
+            for a in range(n_actions):
+                weights[k, s, a, a] = 0.0
+                targets[k, s, a, a] = 0.0
+                for b in range(a):
+                    seen = counts[k, s, a, b] + counts[k, s, b, a]
+                    mean = (sums[k, s, a, b] - sums[k, s, b, a]) / seen if seen > 0.0 else 0.0
+                    weights[k, s, a, b] = weights[k, s, b, a] = seen / total
+                    targets[k, s, a, b] = mean
+                    targets[k, s, b, a] = -mean
 
 
 @njit(cache=True)

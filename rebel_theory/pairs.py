@@ -114,11 +114,12 @@ class PairGraph:
         Both are (..., S, A, A); a pair (y', y) with the opposite sign is the same observation. Weights are shares
         of all pairs.
         """
-        both = counts + np.swapaxes(counts, -1, -2)
-        both *= 1 - np.eye(counts.shape[-1])  # y against itself compares nothing
-        difference = sums - np.swapaxes(sums, -1, -2)
-        total = counts.sum(axis=(-3, -2, -1), keepdims=True)
-        return cls(both / total, np.divide(difference, both, out=np.zeros_like(both), where=both > 0))
+        from rebel_theory.kernels import fold_pairs
+
+        weights, targets = np.empty(counts.shape), np.empty(counts.shape)
+        shape = (-1, *counts.shape[-3:])
+        fold_pairs(counts.reshape(shape), sums.reshape(shape), weights.reshape(shape), targets.reshape(shape))
+        return cls(weights, targets)
 
     def potentials(self) -> FloatArray:
         """Return the min-norm solution (weighted graph Laplacian; HodgeRank of Jiang et al. 2011), (..., S, A)."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import FloatArray, read_only
 from rebel_theory.feedback import Feedback
 from rebel_theory.pairs import Pairs
 from rebel_theory.policies.natural import FisherSolver
@@ -20,20 +21,24 @@ P = TypeVar("P", bound="Policy")
 class Policy(ABC):
     """A differentiable policy class; leading axes of its parameters are a batch."""
 
-    @property
     @abstractmethod
+    def compute_log_probs(self) -> FloatArray:
+        """Return log-probabilities (..., S, A); ``-inf`` for actions ruled out."""
+
+    @cached_property
     def log_probs(self) -> FloatArray:
-        """Log-probabilities (..., S, A); ``-inf`` for actions ruled out."""
+        """Log-probabilities (..., S, A), computed once and read-only; ``-inf`` for actions ruled out."""
+        return read_only(self.compute_log_probs())
 
-    @property
+    @cached_property
     def probs(self) -> FloatArray:
-        """Probabilities (..., S, A); rows sum to 1."""
-        return np.exp(self.log_probs)
+        """Probabilities (..., S, A), computed once and read-only; rows sum to 1."""
+        return read_only(np.exp(self.log_probs))
 
-    @property
-    @abstractmethod
+    @cached_property
     def full_support(self) -> bool:
         """True if no action is ruled out (a probability may still underflow to 0)."""
+        return bool((self.log_probs > -np.inf).all())
 
     @abstractmethod
     def in_rows(self: P, problem: Problem) -> P:

@@ -65,15 +65,9 @@ class ParametricPolicy(Policy):
         theta = np.broadcast_to(self.theta, (*lead, self.theta.shape[-1]))
         return self.with_inputs(inputs).with_theta(theta)
 
-    @property
-    def log_probs(self) -> FloatArray:
-        """Log-probabilities (..., S, A)."""
+    def compute_log_probs(self) -> FloatArray:
+        """Return log-softmax(f_theta)."""
         return log_softmax(self.logits())
-
-    @property
-    def full_support(self) -> bool:
-        """Always True: logits are finite."""
-        return True
 
     def gauss_newton_step(self: P, pairs: Pairs, step_size: FloatArray) -> P:
         """Return theta + eta argmin E[((g_y - g_{y'}) . w - (r_y - r_{y'}))^2]: one Gauss-Newton step of REBEL."""

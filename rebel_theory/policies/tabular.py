@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import BoolArray, FloatArray, frozen, log_softmax, safe_log
+from rebel_theory.arrays import BoolArray, FloatArray, log_softmax, read_only, safe_log
 from rebel_theory.feedback import Feedback
 from rebel_theory.pairs import Pairs
 from rebel_theory.policies.base import Policy, check_fit, per_row
@@ -57,21 +57,17 @@ class TabularPolicy(Policy):
     @classmethod
     def _trusted(cls, logits: FloatArray) -> Self:
         """Return the policy of logits that an update produced: one pass that still catches NaN, normalised."""
-        if np.isnan(logits).any():
+        log_probs = read_only(log_softmax(logits))
+        if np.isnan(log_probs).any():
             raise FloatingPointError("an update produced NaN logits: the step size times the signal overflowed")
         self = cls.__new__(cls)
-        object.__setattr__(self, "logits", frozen(log_softmax(logits)))
+        object.__setattr__(self, "logits", log_probs)
+        self.__dict__["log_probs"] = log_probs  # already normalised
         return self
 
-    @property
-    def log_probs(self) -> FloatArray:
-        """Log-probabilities (..., S, A)."""
+    def compute_log_probs(self) -> FloatArray:
+        """Return log-softmax(logits)."""
         return log_softmax(self.logits)
-
-    @property
-    def full_support(self) -> bool:
-        """True if every logit is finite."""
-        return bool((self.logits > -np.inf).all())
 
     def in_rows(self, problem: Problem) -> Self:
         """Return the policy with logits (..., rows, A)."""
