@@ -17,7 +17,7 @@ from rebel_theory.algorithms import (
     State,
     TsallisMap,
 )
-from rebel_theory.oracles import Counted, Exact, Oracle, Sampled
+from rebel_theory.oracles import Counted, Exact, Offline, OfflineData, Oracle, Sampled
 from rebel_theory.policies import (
     ConjugateGradient,
     Damped,
@@ -77,6 +77,8 @@ __all__ = [
     "Mixture",
     "NaturalPolicyGradient",
     "NoNoise",
+    "Offline",
+    "OfflineData",
     "OnPolicy",
     "Oracle",
     "Policy",

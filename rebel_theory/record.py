@@ -80,7 +80,7 @@ class Recorder:
         t = self._t - 1
         exact = self._oracle.exact_feedback(previous)
         base = self._algorithm.base_distribution
-        log_pi, log_mu = previous.log_probs, base.log_base(previous, self._problem)
+        log_pi, log_mu = previous.log_probs, self._oracle.log_base(previous, base)
         f = update_function(log_pi, policy.log_probs, self._algorithm.eta)
         pi = np.exp(log_pi)
         self._error[..., t] = regression_error(f, exact.signal, log_pi, log_mu, exact.weights)

@@ -53,10 +53,14 @@ class BoundOracle(ABC):
         return FactorisedPairs(
             weights=exact.weights,
             log_pi=policy.log_probs,
-            log_mu=base.log_base(policy, self.problem),
+            log_mu=self.log_base(policy, base),
             signal=exact.signal,
             visited=exact.visited,
         )
+
+    def log_base(self, policy: Policy, base: Base) -> FloatArray:
+        """Return log mu (..., rows, A), the law of the second answer under which regression errors are reported."""
+        return base.log_base(policy, self.problem)
 
     @property
     @abstractmethod
