@@ -18,7 +18,9 @@ from rebel_theory.problems import (
     Problem,
     TabularMDP,
 )
-from rebel_theory.solvers.linear_systems import Method, evaluate_dense, evaluate_sparse, rounding
+from rebel_theory.problems.base import checking
+from rebel_theory.solvers.chains import TOLERANCE, Warm, evaluate_chain
+from rebel_theory.solvers.linear_systems import SMALL, Method, evaluate_dense, evaluate_sparse, rounding
 
 
 @runtime_checkable
@@ -61,7 +63,14 @@ class Evaluation:
     error_bound: float
 
 
-def evaluate(problem: Problem, policy: ArrayLike | HasProbs, *, method: Method = "auto") -> Evaluation:
+def evaluate(
+    problem: Problem,
+    policy: ArrayLike | HasProbs,
+    *,
+    method: Method = "auto",
+    initial_values: ArrayLike | None = None,
+    tolerance: float = TOLERANCE,
+) -> Evaluation:
     r"""Return the exact evaluation of a policy: V, Q, occupancy, objective.
 
     Parameters
@@ -70,8 +79,14 @@ def evaluate(problem: Problem, policy: ArrayLike | HasProbs, *, method: Method =
     policy : array of shape (..., S, A), or a policy object
         (H, S, A) for a finite horizon, where (S, A) means the same policy at every step.
     method : "auto", "dense", "sparse" or "iterative"
-        Linear solver of a tabular MDP. ``auto`` takes a dense LU for dense transitions and, for sparse ones,
-        a dense LU when small, a sparse LU when it stays sparse, span-certified iteration otherwise.
+        Linear solver of a tabular MDP. ``iterative`` takes the cheapest of sweeps, Gauss-Seidel, Krylov steps, band
+        and dense factorisations for the chain at hand (gamma < 1 only). ``auto`` is ``iterative`` for single MDPs above
+        64 states, a dense LU for small ones and for batches, a sparse LU for large ones with gamma = 1.
+    initial_values : shape (..., S), optional
+        Values of a nearby policy, where iteration starts. They change the time, and the values within ``error_bound``.
+    tolerance : float
+        Error at which iteration stops, relative to the largest value; near rounding by default. What was reached is
+        in ``error_bound``.
 
     Returns
     -------
@@ -93,7 +108,8 @@ def evaluate(problem: Problem, policy: ArrayLike | HasProbs, *, method: Method =
     array([0., 2.])
     """
     probs = problem.policy_rows(policy.probs if isinstance(policy, HasProbs) else policy)
-    found = evaluate_rows(problem, probs, method)
+    warm = None if initial_values is None else Start(_initial(problem, initial_values), None)
+    found = evaluate_rows(problem, probs, method, warm, tolerance)
     return replace(
         found,
         values=problem.from_rows(found.values, 0),
@@ -102,14 +118,49 @@ def evaluate(problem: Problem, policy: ArrayLike | HasProbs, *, method: Method =
     )
 
 
+def _initial(problem: Problem, values: ArrayLike) -> FloatArray:
+    """Return initial values as rows (..., rows), checked."""
+    with checking("evaluate") as checks:
+        array = checks.array("initial_values", values, f"numbers of shape {problem.row_shape}")
+        k = len(problem.row_shape)
+        checks.require(
+            array.shape[-k:] == problem.row_shape,
+            f"initial_values has shape {array.shape}, expected (..., {', '.join(map(str, problem.row_shape))})",
+        )
+        checks.finite("initial_values", array, ("h", "s") if k == 2 else ("s",))
+    return problem.to_rows(array, 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Where iteration starts: values (..., S), and the occupancy (..., S) if it is known, of a nearby policy."""
+
+    values: FloatArray
+    occupancy: FloatArray | None
+
+    @classmethod
+    def at(cls, found: Evaluation) -> Start:
+        """Return the start at another policy's evaluation."""
+        return cls(found.values, found.occupancy)
+
+
 @singledispatch
-def evaluate_rows(problem: Any, probs: FloatArray, method: Method = "auto") -> Evaluation:
-    """Return the evaluation with state axes flattened to rows; ``probs`` (..., rows, A) is trusted."""
+def evaluate_rows(
+    problem: Any,
+    probs: FloatArray,
+    method: Method = "auto",
+    warm: Start | None = None,
+    tolerance: float = TOLERANCE,
+) -> Evaluation:
+    """Return the evaluation with state axes flattened to rows; ``probs`` (..., rows, A) is trusted.
+
+    ``warm`` and ``tolerance`` matter where evaluation iterates, in tabular MDPs.
+    """
     raise TypeError(f"{type(problem).__name__} is not a problem: pass one of the classes in rebel_theory.problems")
 
 
 @evaluate_rows.register
-def _(problem: ContextualBandit, probs: FloatArray, method: Method = "auto") -> Evaluation:
+def _(problem: ContextualBandit, probs: FloatArray, *_options: Any) -> Evaluation:
     values = expectation(probs, problem.reward)  # (..., X)
     lead = values.shape[:-1]
     return Evaluation(
@@ -123,7 +174,7 @@ def _(problem: ContextualBandit, probs: FloatArray, method: Method = "auto") -> 
 
 
 @evaluate_rows.register
-def _(problem: PreferenceGame, probs: FloatArray, method: Method = "auto") -> Evaluation:
+def _(problem: PreferenceGame, probs: FloatArray, *_options: Any) -> Evaluation:
     q = np.matmul(problem.payoff, probs[..., None])[..., 0]  # (..., X, Y): E_{y''~pi} l(x, y, y'')
     gap = 2 * np.maximum(q.max(axis=-1), 0.0)  # pi against itself earns 0, so the maximum is >= 0
     objective = expectation(problem.context_dist, gap)
@@ -138,8 +189,17 @@ def _(problem: PreferenceGame, probs: FloatArray, method: Method = "auto") -> Ev
 
 
 @evaluate_rows.register
-def _(problem: TabularMDP, probs: FloatArray, method: Method = "auto") -> Evaluation:
+def _(
+    problem: TabularMDP,
+    probs: FloatArray,
+    method: Method = "auto",
+    warm: Start | None = None,
+    tolerance: float = TOLERANCE,
+) -> Evaluation:
     gamma = problem.discount
+    single = problem.is_sparse or problem.transition.ndim == 3
+    if gamma < 1.0 and (method == "iterative" or (method == "auto" and single and problem.n_states > SMALL)):
+        return _evaluate_chains(problem, probs, warm, tolerance)
     if problem.is_sparse or method in ("sparse", "iterative"):
         solved = evaluate_sparse(problem, probs, method)
     else:
@@ -154,6 +214,31 @@ def _(problem: TabularMDP, probs: FloatArray, method: Method = "auto") -> Evalua
         mass=mass,
         error_bound=solved.error_bound,
     )
+
+
+def _evaluate_chains(problem: TabularMDP, probs: FloatArray, warm: Start | None, tolerance: float) -> Evaluation:
+    """Return the evaluation of a batch of policies with a discount below 1, one policy (and instance) at a time."""
+    gamma, (s, a) = problem.discount, problem.policy_shape
+    lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
+    policies = np.broadcast_to(probs, (*lead, s, a))
+    rewards = np.broadcast_to(problem.reward, (*lead, s, a))
+    starts = np.broadcast_to(problem.initial_dist, (*lead, s))
+    values, visits, q, bound = np.empty((*lead, s)), np.empty((*lead, s)), np.empty((*lead, s, a)), 0.0
+    for place in np.ndindex(*lead):
+        at = None
+        if warm is not None:
+            old = None if warm.occupancy is None else np.broadcast_to(warm.occupancy, (*lead, s))[place] / (1 - gamma)
+            at = Warm(np.broadcast_to(warm.values, (*lead, s))[place], old)
+        instance = problem
+        if not problem.is_sparse and problem.transition.ndim > 3:
+            p = np.broadcast_to(problem.transition, (*lead, s, a, s))[place]
+            instance = TabularMDP(p, rewards[place], discount=gamma, initial_dist=starts[place])
+        found = evaluate_chain(instance, policies[place], rewards[place], starts[place], at, tolerance)
+        values[place], q[place], visits[place] = found.values, found.q_values, found.visits
+        bound = max(bound, found.error_bound)
+    occupancy, mass = _normalise(visits, gamma)
+    objective = expectation(problem.initial_dist, values)
+    return Evaluation(values, q, occupancy, objective, mass, bound)
 
 
 def _normalise(visits: FloatArray, gamma: float) -> tuple[FloatArray, FloatArray]:
@@ -180,7 +265,7 @@ def q_from_values(problem: TabularMDP, values: FloatArray) -> FloatArray:
 
 
 @evaluate_rows.register
-def _(problem: FiniteHorizonMDP, probs: FloatArray, method: Method = "auto") -> Evaluation:
+def _(problem: FiniteHorizonMDP, probs: FloatArray, *_options: Any) -> Evaluation:
     h, s, a = problem.policy_shape
     pi = probs.reshape(*probs.shape[:-2], h, s, a)
     lead = np.broadcast_shapes(pi.shape[:-3], problem.batch_shape)
@@ -207,7 +292,7 @@ def _(problem: FiniteHorizonMDP, probs: FloatArray, method: Method = "auto") -> 
 
 
 @evaluate_rows.register
-def _(problem: LinearMDP, probs: FloatArray, method: Method = "auto") -> Evaluation:
+def _(problem: LinearMDP, probs: FloatArray, *_options: Any) -> Evaluation:
     gamma, m = problem.discount, problem.measures
     phi_pi = np.matmul(probs[..., None, :], problem.features)[..., 0, :]  # (..., S, d)
     kernel = np.matmul(m, phi_pi)  # (..., d, d)

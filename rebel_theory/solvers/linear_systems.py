@@ -1,4 +1,4 @@
-"""The linear systems behind policy evaluation: dense LU, sparse LU, span-certified iteration."""
+"""The linear systems behind policy evaluation by factorisation: stacks of dense LU, sparse LU."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from rebel_theory.problems import TabularMDP
 
 Method: TypeAlias = Literal["auto", "dense", "sparse", "iterative"]
 
-_SMALL = 64  # up to here LAPACK called on the whole stack beats one factorisation used twice
+SMALL = 64  # up to here LAPACK called on the whole stack beats one factorisation used twice
 _DENSE_STATES = 1_500  # a sparse problem this small is faster through dense LU (fill-in is no risk there)
-_BAND_FLOPS = 2e10  # sparse LU when states * bandwidth^2 stays below this many operations
-_SPAN_TOLERANCE = 1e-13  # relative to the largest value: near rounding
-_MAX_SWEEPS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +66,7 @@ def _solve_stack(problem: TabularMDP, matrix: FloatArray, reward: FloatArray, st
     s = matrix.shape[-1]
     # the inverse of I - gamma P is non-negative, so its sup norm is its product with the ones vector
     rhs = np.stack([reward, np.ones_like(reward)], axis=-1)  # (..., S, 2)
-    if s <= _SMALL:
+    if s <= SMALL:
         both = np.linalg.solve(matrix, rhs)
         visits = np.linalg.solve(np.swapaxes(matrix, -1, -2), start[..., None])[..., 0]
     else:
@@ -121,11 +118,9 @@ def _one_sparse(
     s = p_pi.shape[0]
     n_terms = int(np.diff(p_pi.indptr).max()) + n_actions  # of the longest row, and of the sums over actions
     if method == "auto":
-        method = _choose(p_pi, gamma)
+        method = "dense" if s <= _DENSE_STATES else "sparse"
     if method == "iterative":
-        if gamma == 1.0:
-            raise ValueError("method='iterative' needs a discount below 1: use method='sparse' or 'dense'")
-        return _iterate(p_pi, reward, start, gamma, n_terms)
+        raise ValueError("method='iterative' needs a discount below 1: use method='sparse' or 'dense'")
     ones = np.ones(s)
     if method == "dense":
         matrix = np.eye(s) - gamma * p_pi.toarray()
@@ -144,55 +139,3 @@ def _dense_solver(matrix: FloatArray) -> Any:
 
     factors = lu_factor(matrix, check_finite=False)
     return lambda b, transposed: lu_solve(factors, b, trans=int(transposed), check_finite=False)
-
-
-def _choose(p_pi: Any, gamma: float) -> Method:
-    """Return the method for a sparse P_pi: chains and grids keep a small band, random graphs fill in."""
-    s = p_pi.shape[0]
-    if s <= _DENSE_STATES:
-        return "dense"
-    from scipy.sparse.csgraph import reverse_cuthill_mckee
-
-    order = np.empty(s, dtype=np.int64)
-    order[reverse_cuthill_mckee(p_pi.tocsr(), symmetric_mode=False)] = np.arange(s)
-    coo = p_pi.tocoo()
-    band = int(np.abs(order[coo.row] - order[coo.col]).max()) if coo.nnz else 0
-    return "sparse" if gamma == 1.0 or s * float(band) ** 2 <= _BAND_FLOPS else "iterative"
-
-
-def _iterate(p_pi: Any, reward: FloatArray, start: FloatArray, gamma: float, n_terms: int) -> Solved:
-    """Return values by sweeps with MacQueen's bounds, visits by the forward sum.
-
-    After V' = r + gamma P V with increments in [lo, hi], V^pi - V' lies in gamma/(1-gamma) [lo, hi]; the middle
-    of the interval is returned with half its width as the certified error.
-    """
-    value, error = np.zeros_like(reward), np.inf
-    shift = gamma / (1.0 - gamma)
-    for _ in range(_MAX_SWEEPS):
-        new = reward + gamma * (p_pi @ value)
-        low, high = float((new - value).min()), float((new - value).max())
-        value, previous = new, error
-        error = 0.5 * shift * (high - low)
-        scale = float(np.abs(value).max()) + abs(shift * high) + 1e-300
-        if error <= _SPAN_TOLERANCE * scale or (error >= previous and error <= 1e-9 * scale):
-            break
-    value = value + shift * 0.5 * (low + high)
-    return Solved(value, _forward(p_pi, start, gamma), error + rounding(n_terms, reward, value) / (1 - gamma))
-
-
-def _forward(p_pi: Any, start: FloatArray, gamma: float) -> FloatArray:
-    """Return sum_t gamma^t start P^t; the neglected tail is below 1e-13 of the total.
-
-    The tail is replaced by the last distribution's share, which keeps the total exact.
-    """
-    transposed = p_pi.T.tocsr()
-    total, term, left = np.zeros_like(start), start.copy(), 1.0 / (1.0 - gamma)
-    while True:
-        total += term
-        left -= float(term.sum())
-        new = gamma * (transposed @ term)
-        change = float(np.abs(new / max(gamma, 1e-300) - term).sum())
-        # a distribution that no longer moves stays: its geometric sum is known
-        if left * (1.0 - gamma) < 1e-13 or change <= 1e-15 * max(float(term.sum()), 1e-300):
-            return np.asarray(total + new / (1.0 - gamma))
-        term = new
