@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from rebel_envs._checks import assemble, generator, whole, within
+from rebel_envs._layouts import FREE, GOAL, START, WATER, Layout, in_rows, lay_out
 from rebel_theory.problems import Problem, TabularMDP
 from rebel_theory.problems.base import checking
 
@@ -46,7 +47,8 @@ def chain(n_states: int = 10, *, slip: float = 0.1, discount: float = 0.9, spars
     reward = np.zeros((n, 2))
     reward[-1] = 1.0
     transition = assemble(origins, targets, probs, n_states=n, n_actions=2, sparse=sparse)
-    return TabularMDP(transition, reward, discount=discount)
+    mdp = TabularMDP(transition, reward, discount=discount)
+    return lay_out(mdp, _line(n, FREE, FREE, actions=("left", "right"), notes={n - 1: "+1"}))
 
 
 def river_swim(n_states: int = 6, *, discount: float = 0.95, sparse: bool = False) -> TabularMDP:
@@ -86,7 +88,8 @@ def river_swim(n_states: int = 6, *, discount: float = 0.95, sparse: bool = Fals
     reward = np.zeros((n, 2))
     reward[0, 0], reward[-1, 1] = 0.005, 1.0
     transition = assemble(origins, targets, probs, n_states=n, n_actions=2, sparse=sparse)
-    return TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(n)[0])
+    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(n)[0])
+    return lay_out(mdp, _line(n, START, WATER, actions=("left", "right"), notes={0: "+0.005", n - 1: "+1"}))
 
 
 def combination_lock(
@@ -126,7 +129,16 @@ def combination_lock(
     reward = np.zeros((n, k))
     reward[-1, code[-1]] = 1.0
     transition = assemble(np.arange(n * k), targets, np.ones(n * k), n_states=n, n_actions=k, sparse=sparse)
-    return TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(n)[0])
+    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(n)[0])
+    return lay_out(mdp, _line(n, START, FREE, notes={n - 1: "+1"}))
+
+
+def _line(n: int, first: str, inside: str, *, notes: Mapping[int, str], actions: Sequence[str] = ()) -> Layout:
+    """Return the layout of n states in a row with the reward at the end."""
+    letters = np.full(n, inside)
+    letters[0] = first
+    letters[-1] = GOAL
+    return in_rows(letters, actions=actions, notes=notes)
 
 
 EXAMPLES: Mapping[str, Callable[..., Problem]] = {

@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 
 from rebel_envs._checks import assemble, generator, whole, within
-from rebel_theory.arrays import IntArray
+from rebel_envs._layouts import END, GOAL, NOTHING, START, WATER, Layout, lay_out
+from rebel_theory.arrays import IntArray, frozen
 from rebel_theory.problems import FiniteHorizonMDP, Problem, TabularMDP
 from rebel_theory.problems.base import checking
 
@@ -72,7 +73,9 @@ def deep_sea(
     transition = assemble(
         np.arange(targets.size), targets, np.ones(targets.size), n_states=end + 1, n_actions=2, sparse=sparse
     )
-    return TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(end + 1)[0])
+    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(end + 1)[0])
+    places = np.append(np.stack([rows, cols], axis=1), [[size, (size - 1) // 2]], axis=0)
+    return lay_out(mdp, _picture(size, places, end - 1, seed))
 
 
 def deep_sea_finite_horizon(size: int = 6, *, move_cost: float = 0.01, seed: int | None = None) -> FiniteHorizonMDP:
@@ -94,7 +97,17 @@ def deep_sea_finite_horizon(size: int = 6, *, move_cost: float = 0.01, seed: int
     reward = np.zeros((size, size, 2))  # (H, S, A)
     reward[steps, cols, right] = -move_cost / size
     reward[-1, -1, right[-1, -1]] += 1.0
-    return FiniteHorizonMDP(transition, reward, horizon=size, initial_dist=np.eye(size)[0])
+    mdp = FiniteHorizonMDP(transition, reward, horizon=size, initial_dist=np.eye(size)[0])
+    return lay_out(mdp, _picture(size, np.argwhere(np.ones((size, size))), size * size - 1, seed))
+
+
+def _picture(size: int, places: IntArray, treasure: int, seed: int | None) -> Layout:
+    """Return the triangle of water, above an end where there is one, for states at ``places`` (rows, 2)."""
+    board = np.where(np.tri(size + 1, size, dtype=np.bool_), WATER, NOTHING)
+    board[-1] = NOTHING
+    board[-1, (size - 1) // 2], board[0, 0], board[size - 1, size - 1] = END, START, GOAL
+    actions = ("left", "right") if seed is None else ()  # with a seed an action's direction differs by cell
+    return Layout(board[: places[:, 0].max() + 1], frozen(places, np.int64), actions, {treasure: "+1"})
 
 
 EXAMPLES: Mapping[str, Callable[..., Problem]] = {

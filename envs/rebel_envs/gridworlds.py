@@ -10,7 +10,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from rebel_envs._checks import assemble, generator, whole, within
-from rebel_theory.arrays import BoolArray
+from rebel_envs._layouts import FREE, Layout, lay_out
+from rebel_theory.arrays import BoolArray, frozen
 from rebel_theory.problems import Problem, TabularMDP
 from rebel_theory.problems.base import checking
 
@@ -87,7 +88,10 @@ def gridworld(
     starts = starts if starts.any() else ~ends
     origins = np.repeat(np.arange(n * 4), 3)
     transition = assemble(origins, targets, probs, n_states=n, n_actions=4, sparse=sparse)
-    return TabularMDP(transition, reward, discount=discount, initial_dist=starts / starts.sum())
+    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=starts / starts.sum())
+    board = np.where(np.isin(cells, ("F", " ")), FREE, cells)
+    places = frozen(np.argwhere(cells != _WALL), np.int64)  # (S, row and column)
+    return lay_out(mdp, Layout(board, places, ("left", "down", "right", "up")))
 
 
 def _parse(layout: str | Sequence[str]) -> NDArray[np.str_]:

@@ -17,6 +17,7 @@ from rebel_theory.problems import Problem
 from rebel_theory.problems.base import InvalidProblemError
 
 _GYMNASIUM_ID = re.compile(r".+-v\d+")
+_NOT_CONSTRUCTORS = ("registry", "gym", "kernels")  # the last two load Gymnasium and Numba
 
 
 @cache
@@ -24,7 +25,7 @@ def examples() -> Mapping[str, Callable[..., Problem]]:
     """Return every constructor by name, sorted; adding a module with ``EXAMPLES`` adds its names."""
     found: dict[str, Callable[..., Problem]] = {}
     for module in pkgutil.iter_modules(rebel_envs.__path__):
-        if module.name.startswith("_") or module.name == "registry":
+        if module.name.startswith("_") or module.name in _NOT_CONSTRUCTORS:
             continue
         loaded = importlib.import_module(f"rebel_envs.{module.name}")
         for name, build in getattr(loaded, "EXAMPLES", {}).items():
