@@ -24,8 +24,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def python(code, *, cwd=ROOT):
-    command = [sys.executable, "-c", code]
+def python(code, *flags, cwd=ROOT):
+    command = [sys.executable, *flags, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
 
 
@@ -50,7 +50,8 @@ def test_one_version_everywhere(capsys):
 
 @pytest.mark.parametrize("name", ["envs.rebel_envs", "benchmarks.rebel_bench"])
 def test_a_second_identity_is_refused(name):
-    ran = python(f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {name}")
+    # without site-packages (-S): other projects have installed a top-level `benchmarks` there
+    ran = python(f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {name}", "-S")
     assert ran.returncode == 1
     own = name.split(".")[1]
     assert re.search(rf"ImportError: .*{re.escape(name)}.*write `import {own}", ran.stderr)
