@@ -28,59 +28,81 @@ def fold_pairs(counts, sums, weights, targets):
 
 
 @njit(cache=True)
-def solve_pair_graph(weights, targets, potentials):
-    r"""Fill ``potentials`` (S, A) with the min-norm minimiser of a weighted pair regression, row by row.
+def solve_row(w, t, degree, component, potentials):
+    r"""Fill ``potentials`` (A,) with the min-norm minimiser of one row's pair regression; ``w``, ``t`` are used up.
 
-    Minimises :math:`\sum_{a<b} w_{ab} (z_a - z_b - t_{ab})^2` for ``weights`` (S, A, A) symmetric and
-    ``targets`` (S, A, A) skew-symmetric. Vertices are eliminated one at a time (star-mesh transform): the
-    least squares over z_k of a star with weights w_k turns into edges w_ki w_kj / sum(w_k). Only sums of
-    positive numbers and weighted means occur, so weights of any scale are safe. Each connected component is
-    then centred, and isolated vertices stay at 0: the minimum Euclidean norm.
+    Minimises :math:`\sum_{a<b} w_{ab} (z_a - z_b - t_{ab})^2`. Vertices are eliminated one at a time (star-mesh
+    transform): the least squares over z_k of a star with weights w_k turns into edges w_ki w_kj / sum(w_k). Only
+    sums of positive numbers and weighted means occur, so weights of any scale are safe. Each connected component is
+    then centred, and isolated vertices stay at 0: the minimum Euclidean norm. ``degree`` and ``component`` (A,) are
+    scratch.
     """
+    n_actions = w.shape[0]
+    for k in range(n_actions):
+        total = 0.0
+        for j in range(k + 1, n_actions):
+            total += w[k, j]
+        degree[k] = total
+        if total <= 0.0:
+            continue
+        for i in range(k + 1, n_actions):
+            if w[k, i] <= 0.0:
+                continue
+            for j in range(i + 1, n_actions):
+                if w[k, j] <= 0.0:
+                    continue
+                extra = (w[k, i] / total) * w[k, j]
+                if extra <= 0.0:
+                    continue
+                merged = w[i, j] + extra
+                t[i, j] += (extra / merged) * (t[k, j] - t[k, i] - t[i, j])
+                t[j, i] = -t[i, j]
+                w[i, j] = merged
+                w[j, i] = merged
+    for k in range(n_actions - 1, -1, -1):
+        value = 0.0
+        component[k] = k
+        if degree[k] > 0.0:
+            for j in range(k + 1, n_actions):
+                if w[k, j] > 0.0:
+                    value += (w[k, j] / degree[k]) * (potentials[j] + t[k, j])
+                    component[k] = component[j]
+        potentials[k] = value
+    for root in range(n_actions):
+        total, size = 0.0, 0
+        for k in range(n_actions):
+            if component[k] == root:
+                total += potentials[k]
+                size += 1
+        for k in range(n_actions):
+            if component[k] == root:
+                potentials[k] -= total / size
+
+
+@njit(cache=True)
+def solve_pair_graph(weights, targets, potentials):
+    """Solve every row: ``weights`` (S, A, A) symmetric, ``targets`` (S, A, A) skew-symmetric, ``potentials`` (S, A)."""
     n_rows, n_actions = weights.shape[0], weights.shape[1]
-    w = np.empty((n_actions, n_actions))
-    t = np.empty((n_actions, n_actions))
-    degree = np.empty(n_actions)
-    component = np.empty(n_actions, dtype=np.int64)
+    w, t = np.empty((n_actions, n_actions)), np.empty((n_actions, n_actions))
+    degree, component = np.empty(n_actions), np.empty(n_actions, dtype=np.int64)
     for s in range(n_rows):
         w[:] = weights[s]
         t[:] = targets[s]
-        for k in range(n_actions):
-            total = 0.0
-            for j in range(k + 1, n_actions):
-                total += w[k, j]
-            degree[k] = total
-            if total <= 0.0:
-                continue
-            for i in range(k + 1, n_actions):
-                if w[k, i] <= 0.0:
-                    continue
-                for j in range(i + 1, n_actions):
-                    if w[k, j] <= 0.0:
-                        continue
-                    extra = (w[k, i] / total) * w[k, j]
-                    if extra <= 0.0:
-                        continue
-                    merged = w[i, j] + extra
-                    t[i, j] += (extra / merged) * (t[k, j] - t[k, i] - t[i, j])
-                    t[j, i] = -t[i, j]
-                    w[i, j] = merged
-                    w[j, i] = merged
-        for k in range(n_actions - 1, -1, -1):
-            value = 0.0
-            component[k] = k
-            if degree[k] > 0.0:
-                for j in range(k + 1, n_actions):
-                    if w[k, j] > 0.0:
-                        value += (w[k, j] / degree[k]) * (potentials[s, j] + t[k, j])
-                        component[k] = component[j]
-            potentials[s, k] = value
-        for root in range(n_actions):
-            total, size = 0.0, 0
-            for k in range(n_actions):
-                if component[k] == root:
-                    total += potentials[s, k]
-                    size += 1
-            for k in range(n_actions):
-                if component[k] == root:
-                    potentials[s, k] -= total / size
+        solve_row(w, t, degree, component, potentials[s])
+
+
+@njit(cache=True)
+def solve_pair_counts(counts, sums, potentials):
+    """Solve every row from directed counts and summed relative rewards (S, A, A), folded on the way."""
+    n_rows, n_actions = counts.shape[0], counts.shape[1]
+    w, t = np.empty((n_actions, n_actions)), np.empty((n_actions, n_actions))
+    degree, component = np.empty(n_actions), np.empty(n_actions, dtype=np.int64)
+    for s in range(n_rows):
+        for a in range(n_actions):
+            w[a, a] = t[a, a] = 0.0
+            for b in range(a):
+                seen = counts[s, a, b] + counts[s, b, a]
+                w[a, b] = w[b, a] = seen
+                t[a, b] = (sums[s, a, b] - sums[s, b, a]) / seen if seen > 0.0 else 0.0
+                t[b, a] = -t[a, b]
+        solve_row(w, t, degree, component, potentials[s])

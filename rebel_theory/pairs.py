@@ -7,6 +7,7 @@ features. Both forms give both, so a step cannot tell which it has.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -107,20 +108,6 @@ class PairGraph:
     weights: FloatArray
     targets: FloatArray
 
-    @classmethod
-    def from_sums(cls, counts: FloatArray, sums: FloatArray) -> PairGraph:
-        """Return the graph of directed cells (x, y, y'): how often each occurred, and its summed relative reward.
-
-        Both are (..., S, A, A); a pair (y', y) with the opposite sign is the same observation. Weights are shares
-        of all pairs.
-        """
-        from rebel_theory.kernels import fold_pairs
-
-        weights, targets = np.empty(counts.shape), np.empty(counts.shape)
-        shape = (-1, *counts.shape[-3:])
-        fold_pairs(counts.reshape(shape), sums.reshape(shape), weights.reshape(shape), targets.reshape(shape))
-        return cls(weights, targets)
-
     def potentials(self) -> FloatArray:
         """Return the min-norm solution (weighted graph Laplacian; HodgeRank of Jiang et al. 2011), (..., S, A)."""
         from rebel_theory.kernels import solve_pair_graph
@@ -146,6 +133,59 @@ class PairGraph:
         root = np.sqrt(self.weights[..., first, second])  # (..., S, E)
         design = root[..., None] * (features[..., first, :] - features[..., second, :])
         return _stacked([design], [root * self.targets[..., first, second]])
+
+
+@dataclass(frozen=True, eq=False)
+class PairCounts:
+    """Sampled pairs as directed cells: how often (x, y, y') occurred, and the summed relative reward of y over y'.
+
+    A pair (y', y) with the opposite sign is the same observation; y against itself compares nothing.
+
+    Attributes
+    ----------
+    counts, sums : shape (..., S, A, A)
+    """
+
+    counts: FloatArray
+    sums: FloatArray
+
+    @cached_property
+    def graph(self) -> PairGraph:
+        """The undirected graph: shares of all pairs, and mean relative rewards."""
+        from rebel_theory.kernels import fold_pairs
+
+        weights, targets = np.empty(self.counts.shape), np.empty(self.counts.shape)
+        shape = (-1, *self.counts.shape[-3:])
+        folded = (array.reshape(shape) for array in (self.counts, self.sums, weights, targets))
+        fold_pairs(*folded)
+        return PairGraph(weights, targets)
+
+    @property
+    def weights(self) -> FloatArray:
+        """Symmetric shares of all pairs, shape (..., S, A, A)."""
+        return self.graph.weights
+
+    @property
+    def targets(self) -> FloatArray:
+        """Skew-symmetric mean relative rewards, shape (..., S, A, A)."""
+        return self.graph.targets
+
+    def potentials(self) -> FloatArray:
+        """Return the min-norm solution (..., S, A), straight from the counts."""
+        from rebel_theory.kernels import solve_pair_counts
+
+        a = self.counts.shape[-1]
+        z = np.zeros(self.counts.shape[:-1])
+        solve_pair_counts(self.counts.reshape(-1, a, a), self.sums.reshape(-1, a, a), z.reshape(-1, a))
+        return z
+
+    def magnitude(self, features: FloatArray) -> FloatArray:
+        """Return the graph's magnitude, shape (...)."""
+        return self.graph.magnitude(features)
+
+    def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the graph's rows."""
+        return self.graph.rows(features)
 
 
 def _means(probs: FloatArray, features: FloatArray, signal: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -17,7 +17,7 @@ from numpy.random import Generator
 from rebel_theory.arrays import FloatArray, IntArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle
-from rebel_theory.pairs import PairGraph, Pairs
+from rebel_theory.pairs import PairCounts, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import ContextualBandit, PreferenceGame, Problem, TabularMDP
 from rebel_theory.problems.base import InvalidProblemError
@@ -86,7 +86,7 @@ class BoundCounted(BoundOracle):
             total, seen = self._law.pairs(rng, pi[i], n_xyy)
             counts[i], sums[i] = n_xyy, total
             self._queries[i] += seen
-        return PairGraph.from_sums(counts, sums)
+        return PairCounts(counts, sums)
 
     def feedback(self, policy: Policy) -> Feedback:
         """Return plug-in feedback from 2 n_pairs single actions y ~ pi a seed; unsampled cells get the row's mean."""

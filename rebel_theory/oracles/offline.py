@@ -15,7 +15,7 @@ from rebel_theory.arrays import BoolArray, FloatArray, IntArray, safe_log
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle
 from rebel_theory.oracles.sampled import BoundSampled
-from rebel_theory.pairs import PairGraph, Pairs
+from rebel_theory.pairs import PairCounts, Pairs
 from rebel_theory.policies import Base, OnPolicy, Policy
 from rebel_theory.problems import PreferenceGame, Problem
 from rebel_theory.problems.base import Checks, InvalidProblemError, checking
@@ -189,7 +189,7 @@ class _BoundOffline(BoundSampled):
 
     def _estimated_payoff(self) -> FloatArray:
         """Return the mean of 2 o - 1 (X, Y, Y) of compared pairs, 0 (even) where none was compared."""
-        return PairGraph.from_sums(self._counts, self._sums).targets
+        return PairCounts(self._counts, self._sums).targets
 
     def _empirical_base(self) -> FloatArray:
         """Return the log-frequency of actions in the data's pairs (S, A); uniform in rows without data."""
@@ -213,12 +213,12 @@ class _BoundOffline(BoundSampled):
             rho, pi = self._full(self.evaluate(policy).occupancy, 1), self._full(policy.probs, 2)
             fresh, seen = self._draw(rho, pi, pi, self._n, pi.shape[-1])
             counts, sums = counts + fresh, sums + seen
-        return PairGraph.from_sums(np.ascontiguousarray(counts), np.ascontiguousarray(sums))
+        return PairCounts(np.ascontiguousarray(counts), np.ascontiguousarray(sums))
 
     def feedback(self, policy: Policy) -> Feedback:
         """Return the potentials of the pair regression as the signal, with the data's row frequencies."""
         graph = self.pairs(policy, OnPolicy())
-        assert isinstance(graph, PairGraph)
+        assert isinstance(graph, PairCounts)
         weights = graph.weights.sum(axis=(-2, -1))
         visited: BoolArray = weights > 0
         total = np.maximum(weights.sum(axis=-1, keepdims=True), 1e-300)

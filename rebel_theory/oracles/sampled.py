@@ -14,7 +14,7 @@ from numpy.random import Generator
 from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle
-from rebel_theory.pairs import PairGraph, Pairs
+from rebel_theory.pairs import PairCounts, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import (
     BernoulliNoise,
@@ -89,7 +89,7 @@ class BoundSampled(BoundOracle):
         rho, pi = self._full(self.evaluate(policy).occupancy, 1), self._full(policy.probs, 2)
         mu = self._full(np.exp(base.log_base(policy, self.problem)), 2)
         counts, sums = self._draw(rho, pi, mu, self._n, pi.shape[-1])
-        return PairGraph.from_sums(counts, sums)
+        return PairCounts(counts, sums)
 
     def feedback(self, policy: Policy) -> Feedback:
         """Return plug-in feedback from 2 n_pairs single actions y ~ pi a seed."""

@@ -8,7 +8,7 @@ from scipy.stats import chi2
 import rebel_theory as rt
 from rebel_theory.oracles import seed_streams
 from rebel_theory.oracles.sampled import sampler
-from rebel_theory.pairs import PairGraph
+from rebel_theory.pairs import PairCounts
 from rebel_theory.policies import as_base
 
 Z = 5  # standard errors: a false alarm below 6e-7 a number
@@ -228,7 +228,7 @@ def test_actions_never_sampled_stay_where_they_were():
     bandit = rt.ContextualBandit([[0.0, 1.0, 5.0, 2.0]])
     for seed in range(20):
         graph = bind(bandit, 1, seed=seed).pairs(rt.TabularPolicy.uniform(bandit), as_base("uniform"))
-        assert isinstance(graph, PairGraph)
+        assert isinstance(graph, PairCounts)
         z = graph.potentials()[0, 0]
         moved = np.flatnonzero(z)
         assert len(moved) in (0, 2)
