@@ -20,6 +20,10 @@ IDS = [id for id in rg.register() if "ICU" not in id]
 SIGNED = rt.LinearMDP(  # signed factors of a proper transition: P(t=0) = 0.25, 0.75
     [[[1.0, -0.25], [1.0, 0.25]], [[1.0, -0.25], [1.0, 0.25]]], [[0.5, 0.5], [1.0, -1.0]], [0.5, 2.0], discount=0.9
 )
+MIXED = envs.simplex_linear_mdp(5, 2, 3, seed=3)  # the same law from measures of other masses
+SCALED = rt.LinearMDP(
+    MIXED.features * [4.0, 1.0, 0.25], MIXED.measures / np.array([[4.0], [1.0], [0.25]]), [1.0, 0.0, 0.5], discount=0.9
+)
 STATIONARY = rt.FiniteHorizonMDP(envs.random_mdp(4, 3).transition, envs.random_mdp(4, 3).reward, horizon=3)
 
 
@@ -106,6 +110,7 @@ PROBLEMS = {
     "linear": envs.simplex_linear_mdp(5, 2, 3),
     "low-rank": envs.low_rank_garnet(6, 2, 4, branching=2),
     "signed": SIGNED,
+    "scaled": SCALED,
     "horizon": envs.random_finite_horizon(3, 2, 3, seed=2),
     "stationary": STATIONARY,
 }
@@ -115,7 +120,7 @@ PROBLEMS = {
 def test_steps_follow_the_transition_table(name):
     """Every (row, action), 600 steps each: counts of next states at 5 sigma, rewards exactly.
 
-    At most 100 cells a problem, 8 problems: false alarm below 800 * 6e-7 = 5e-4 over all seeds; this one is fixed.
+    At most 100 cells a problem, 9 problems: false alarm below 900 * 6e-7 = 6e-4 over all seeds; this one is fixed.
     """
     problem = PROBLEMS[name]
     p, r = exact_tables(problem)
@@ -281,8 +286,10 @@ def test_q_learning_finds_the_optimal_policy(id, kwargs, n_steps):
 
 def test_stable_baselines_trains_unchanged():
     pytest.importorskip("stable_baselines3")
+    import torch
     from stable_baselines3 import PPO
 
+    torch.set_num_threads(1)
     env = gymnasium.make("rebel/Gridworld-v0", height=3, width=3, obstacle_density=0.0, slip=0.0)
     mdp = env.unwrapped.problem
     model = PPO("MlpPolicy", env, n_steps=256, batch_size=64, learning_rate=3e-3, gamma=mdp.discount, seed=0)
@@ -293,7 +300,7 @@ def test_stable_baselines_trains_unchanged():
         return rt.evaluate(mdp, probs / probs.sum(1, keepdims=True)).objective
 
     first = objective()
-    model.learn(4096)
+    model.learn(2048)
     best = rt.solve(mdp).objective
     assert first < 0.7 * best
     assert objective() > 0.9 * best

@@ -13,6 +13,7 @@ from rebel_envs.gymnasium_envs.tables import table_of
 from rebel_theory.problems import InvalidProblemError
 
 IDS = [id for id in rg.register() if "ICU" not in id]
+NOISES = [rt.BernoulliNoise(), rt.GaussianNoise(1.0)]
 LAKE = envs.gridworld(layout="S.\nHG", slip=0.3)
 
 
@@ -36,11 +37,14 @@ def sync_of(id, n, mode, **kwargs):
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
-@pytest.mark.parametrize("id", IDS)
-def test_one_copy_is_the_single_environment(id, mode):
+@pytest.mark.parametrize(
+    ("id", "kwargs"),
+    [*((id, {}) for id in IDS), *(("rebel/RandomBandit-v0", {"noise": noise}) for noise in NOISES)],
+)
+def test_one_copy_is_the_single_environment(id, kwargs, mode):
     """The same stream, observations, rewards, ends, limits and infos as SyncVectorEnv, for 150 steps."""
-    native = gymnasium.make_vec(id, 1, autoreset_mode=mode)
-    sync = sync_of(id, 1, mode)
+    native = gymnasium.make_vec(id, 1, autoreset_mode=mode, **kwargs)
+    sync = sync_of(id, 1, mode, **kwargs)
     assert isinstance(native, rg.TabularVectorEnv)
     assert native.metadata == sync.metadata
     for space in ("observation_space", "action_space", "single_observation_space", "single_action_space"):
