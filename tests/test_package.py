@@ -150,7 +150,7 @@ def test_links_and_images_of_a_document_exist(path):
 
 def test_the_documents_name_every_claim_and_command():
     readme, theory = read(ROOT / "README.md"), read(ROOT / "docs" / "theory.md")
-    ids = [claim.id for claim in registry.claims()]
+    ids = [claim.id for claim in registry.find_claims()]
     assert [id for id in ids if f"| {id} |" not in theory] == []
     assert [name for name in COMMANDS if f"rebel-theory {name}" not in readme] == []
     assert [name for name in rebel_envs.names() if f"`{name}`" not in readme] == []

@@ -15,17 +15,17 @@ if __name__ != "rebel_bench":
     )
 
 if TYPE_CHECKING:
-    from rebel_bench.registry import claims
+    from rebel_bench.registry import find_claims
     from rebel_bench.runner import Outcome, Verification, verify
 
 _HOMES = {
     "Outcome": "rebel_bench.runner",
     "Verification": "rebel_bench.runner",
-    "claims": "rebel_bench.registry",
+    "find_claims": "rebel_bench.registry",
     "verify": "rebel_bench.runner",
 }
 
-__all__ = ["Outcome", "Verification", "claims", "verify"]
+__all__ = ["Outcome", "Verification", "find_claims", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,7 @@ class Claims:
         """Print the list."""
         from rebel_bench import registry, tables
 
-        found = registry.claims(self.claims)
+        found = registry.find_claims(self.claims)
         if self.json:
             tables.print_json([tables.claim_row(claim) for claim in found])
         else:

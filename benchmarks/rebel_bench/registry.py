@@ -29,7 +29,7 @@ class Found:
     file: Path
 
 
-def claims(folder: Path | None = None) -> tuple[Claim, ...]:
+def find_claims(folder: Path | None = None) -> tuple[Claim, ...]:
     """Return every claim in ``folder`` (the ones that ship, by default), in natural order."""
     return tuple(found.claim for found in find_all(folder).values())
 

@@ -122,4 +122,4 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 def test_the_claims_that_ship_load():
-    assert all(isinstance(c, Claim) for c in registry.claims())
+    assert all(isinstance(c, Claim) for c in registry.find_claims())

@@ -82,9 +82,7 @@ def test_a_full_newton_step_may_overshoot():
     wins = np.array([[0, 1, 0, 0], [9951, 0, 0, 11], [540855, 0, 0, 0], [0, 0, 225974, 0]])
     fit = bradley_terry(wins)
     assert fit.gradient_norm < 1e-6
-    assert_allclose(
-        (wins - (wins + wins.T) * fit.probs).sum(axis=1), 0, atol=1e-6
-    )  # the likelihood equations
+    assert_allclose((wins - (wins + wins.T) * fit.probs).sum(axis=1), 0, atol=1e-6)  # the likelihood equations
 
 
 def test_missing_pairs_chain():
@@ -139,9 +137,7 @@ def test_level_under_a_true_bradley_terry_model():
     """
     rng = np.random.default_rng(20240416)
     P = sigma(np.array([0.8, 0.5, 0.0, -0.4, -0.9]))
-    p = np.array(
-        [likelihood_ratio_bootstrap(draw(rng, P, 40), n_bootstrap=99, rng=rng).p_value for _ in range(200)]
-    )
+    p = np.array([likelihood_ratio_bootstrap(draw(rng, P, 40), n_bootstrap=99, rng=rng).p_value for _ in range(200)])
     assert abs(p.mean() - 0.505) < 4.5 * 0.0204
     assert abs((p <= 0.05).sum() - 10) < 4.5 * 3.1
     assert set((p * 100).round(6)) <= set(range(1, 101))
@@ -182,10 +178,7 @@ def test_a_perfect_winner_does_not_stop_the_test_of_the_others():
 
 def test_the_same_generator_gives_the_same_p_value():
     counts = [[0, 12, 5], [8, 0, 13], [15, 7, 0]]
-    p = [
-        likelihood_ratio_bootstrap(counts, n_bootstrap=199, rng=np.random.default_rng(7)).p_value
-        for _ in "ab"
-    ]
+    p = [likelihood_ratio_bootstrap(counts, n_bootstrap=199, rng=np.random.default_rng(7)).p_value for _ in "ab"]
     assert p[0] == p[1]
     assert 0.005 < p[0] < 1
 

@@ -182,10 +182,7 @@ def test_gap_averages_over_contexts_and_batches():
     game = PreferenceGame((payoff + 1) / 2, context_dist=rho)
     pi = rng.dirichlet(np.ones(4), size=(2, 5, 3))  # (2, 5, X, Y)
     by_hand = np.array(
-        [
-            [sum(rho[x] * 2 * (payoff[x] @ pi[i, j, x]).max() for x in range(3)) for j in range(5)]
-            for i in range(2)
-        ]
+        [[sum(rho[x] * 2 * (payoff[x] @ pi[i, j, x]).max() for x in range(3)) for j in range(5)] for i in range(2)]
     )
     assert_allclose(duality_gap(game, pi), by_hand, atol=1e-14)
     actions, value = best_response(game, pi)
