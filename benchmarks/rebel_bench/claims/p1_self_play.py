@@ -13,12 +13,14 @@ import rebel_theory as rt
 from rebel_bench.claim import Claim, Inequality, Scale
 from rebel_bench.instances import random_preferences
 from rebel_bench.style import line
+from rebel_theory.arrays import FloatArray
 from rebel_theory.theory.bounds import self_play_bound, self_play_step_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACTIONS = (2, 3, 5, 10, 30)
+LARGEST_KEPT = 50_000_000  # probabilities of all iterates
 
 
 def _games(rng: Generator, n: int) -> list[tuple[str, rt.PreferenceGame]]:
@@ -43,14 +45,29 @@ def _instances(rng: Generator, scale: Scale, last: bool) -> pd.DataFrame:
     for name, game in _games(rng, n):
         a = game.n_actions
         for t in horizons:
-            trace = rt.run(game, rt.Rebel(self_play_step_size(a, t)), n_iterations=t - 1)
-            gap = (trace.gap if last else trace.average_gap)[0, :, -1]  # of the T-th iterate, or of all T
+            gap = _final_gap(game, t, last)
             rows.append(
                 pd.DataFrame(
                     {"game": name, "n_actions": a, "n_updates": t, "value": gap, "bound": float(self_play_bound(a, t))}
                 )
             )
     return pd.concat(rows, ignore_index=True)
+
+
+def _final_gap(game: rt.PreferenceGame, t: int, last: bool) -> FloatArray:
+    """Return the duality gap of the average of T iterates, or of the last, from the policies themselves.
+
+    The gap that a run records comes from the signal it learns from: a wrong signal would judge itself. Where the
+    iterates are too many to keep, the record has to do.
+    """
+    keep = not last and t * game.preference.size / game.n_actions <= LARGEST_KEPT
+    eta = self_play_step_size(game.n_actions, t)
+    trace = rt.run(game, rt.Rebel(eta), n_iterations=t - 1, keep_policies=keep)
+    if last:
+        return np.asarray(rt.duality_gap(game, trace.final_policy.probs[0]))
+    if trace.probs is None:
+        return trace.average_gap[0, :, -1]
+    return np.asarray(rt.duality_gap(game, trace.probs[0].mean(axis=1)))
 
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
