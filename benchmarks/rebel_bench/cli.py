@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from rebel_bench.cmd_bench import Bench
 from rebel_bench.cmd_claims import Claims
 from rebel_bench.cmd_figures import Figures
 from rebel_bench.cmd_game import Game
@@ -17,7 +18,14 @@ from rebel_bench.cmd_verify import Verify
 from rebel_bench.errors import ClaimError, UserError
 
 PROGRAM = "rebel-theory"
-COMMANDS: dict[str, type] = {"claims": Claims, "verify": Verify, "run": Run, "game": Game, "figures": Figures}
+COMMANDS: dict[str, type] = {
+    "claims": Claims,
+    "verify": Verify,
+    "run": Run,
+    "game": Game,
+    "figures": Figures,
+    "bench": Bench,
+}
 DESCRIPTION = """A theory testbed for policy optimisation: REBEL, natural policy gradient and mirror descent.
 
 Every claim is measured next to a control, a deliberately broken variant that must be refuted.

@@ -1,0 +1,53 @@
+"""``rebel-theory bench``: the options; the work is imported when it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import tyro
+
+from rebel_bench.threads import one_thread
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure speed: every figure a ratio to plain NumPy and to the peers that are installed.
+
+    Both sides of a ratio are checked against each other, warmed up, and then timed in turns in one process:
+    medians with quartiles. Next to each stands the physical limit (memory bandwidth, random draws) as measured
+    in the same rounds, and the share of it that is reached. The exit code is 1 if plain NumPy and ours disagree;
+    a target that is missed is reported, and is no error.
+
+    Suites: batches, counted, evaluation, exact, games, linear, optimal, regression, sampling.
+    """
+
+    EXAMPLES: ClassVar[str] = """Examples:
+  rebel-theory bench                       every suite, in a few minutes
+  rebel-theory bench sampling,optimal --repeats 15
+  rebel-theory bench --scale paper         the sizes of the documentation: 9 GB of memory for the largest
+  rebel-theory bench games --json > games.json"""
+
+    suites: Annotated[
+        tyro.conf.Positional[tuple[str, ...]],
+        tyro.conf.arg(metavar="[SUITE ...]", help_behavior_hint="(default: all)"),
+    ] = ()
+    """Suites to run, such as sampling exact or sampling,exact."""
+    scale: Literal["quick", "paper"] = "quick"
+    """Sizes: minutes, or those of the documentation."""
+    repeats: int = 5
+    """Rounds of every case, at least 5; the median of them is reported."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object on stdout instead of a table."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results")
+    """Folder for the results (Parquet, in DIR/speed) and the figure."""
+    figures: bool = True
+    """Draw the figure of cost against size too, as PNG and PDF."""
+
+    def __call__(self) -> int:
+        """Measure and print."""
+        with one_thread(spawning=False):  # before NumPy loads: BLAS threads on two cores measure the scheduler
+            from rebel_bench.speed.command import execute
+
+        return execute(self)
