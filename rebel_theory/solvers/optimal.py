@@ -10,11 +10,14 @@ import numpy as np
 
 from rebel_theory.arrays import FloatArray, expectation
 from rebel_theory.problems import ContextualBandit, FiniteHorizonMDP, LinearMDP, Problem, TabularMDP
-from rebel_theory.solvers.evaluation import Evaluation, evaluate_rows, q_from_values
-from rebel_theory.solvers.linear_systems import rounding
+from rebel_theory.solvers.chains import transitions
+from rebel_theory.solvers.evaluation import Evaluation, Start, evaluate_rows, q_from_values
+from rebel_theory.solvers.linear_systems import SMALL, rounding
+from rebel_theory.solvers.span_iteration import span_iteration
 
 _MAX_IMPROVEMENTS = 10_000
 _TIE = 1e-13  # relative: an action must beat the present one by more than rounding, or iteration could cycle
+_NEAR = 1e-11  # relative error of the values whose greedy policy starts policy iteration on a large MDP
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,15 +50,25 @@ class Solution:
     n_improvements: int = 0
 
 
-def solve(problem: Problem) -> Solution:
+def solve(problem: Problem, *, tolerance: float | None = None) -> Solution:
     r"""Return optimal values and an optimal policy with a certified error.
 
     Discounted, episodic and linear MDPs by policy iteration (Howard 1960), finite horizons by backward
     induction, bandits by argmax. The certificate is the Bellman residual
     :math:`\|TV - V\|_\infty`, which bounds the error by :math:`\|TV - V\|_\infty / (1-\gamma)`.
 
+    Parameters
+    ----------
+    problem : Problem
+    tolerance : float > 0, optional
+        An error of the values that is good enough: a discounted tabular MDP is then solved by modified policy iteration
+        stopped by the span of the last change, to an ``error_bound`` of at most ``tolerance``. By default, and where
+        the tolerance is below rounding, policy iteration goes on until no change improves.
+
     Raises
     ------
+    ValueError
+        If ``tolerance`` is not positive.
     TypeError
         For a preference game, whose solution is :func:`rebel_theory.von_neumann_winner`.
 
@@ -66,7 +79,10 @@ def solve(problem: Problem) -> Solution:
     >>> solution.values, round(float(solution.objective), 2)
     (array([0.7, 0.4]), 0.55)
     """
-    rows = solve_rows(problem)
+    if tolerance is not None and not tolerance > 0:
+        raise ValueError(f"tolerance is {tolerance}, expected a number > 0: leave it out for policy iteration")
+    rows = _to_tolerance(problem, tolerance) if tolerance is not None and isinstance(problem, TabularMDP) else None
+    rows = solve_rows(problem) if rows is None else rows
     return replace(
         rows,
         values=problem.from_rows(rows.values, 0),
@@ -148,6 +164,32 @@ def _(problem: TabularMDP) -> Solution:
     )
 
 
+def _to_tolerance(problem: TabularMDP, tolerance: float) -> Solution | None:
+    """Return the solution by span-stopped modified policy iteration, None where that does not reach the tolerance."""
+    if not _iterates(problem):
+        return None
+    found = span_iteration(problem, tolerance)
+    q = q_from_values(problem, found.values)
+    values = q.max(axis=-1)
+    longest = transitions(problem).longest
+    bound = problem.discount * found.error_bound + rounding(longest, problem.reward, values)
+    if not bound <= tolerance:
+        return None
+    return Solution(
+        values=values,
+        q_values=q,
+        policy=_one_hot(found.actions, problem.n_actions),
+        objective=expectation(problem.initial_dist, values),
+        error_bound=bound,
+        n_improvements=found.n_improvements,
+    )
+
+
+def _iterates(problem: TabularMDP) -> bool:
+    """Return whether span iteration applies: one discounted instance."""
+    return problem.discount < 1.0 and problem.batch_shape == () and (problem.is_sparse or problem.transition.ndim == 3)
+
+
 def _longest_time(problem: TabularMDP) -> float:
     """Return the factor from Bellman residual to error: 1/(1-gamma), or the longest expected time to the end."""
     if problem.discount < 1.0:
@@ -161,14 +203,18 @@ def _longest_time(problem: TabularMDP) -> float:
 def _policy_iteration(problem: TabularMDP | LinearMDP) -> tuple[Evaluation, Any, int]:
     """Return the evaluation of a policy that no single change improves, its actions (..., S), and the steps."""
     shape = (*problem.batch_shape, problem.n_rows)
-    actions = np.zeros(shape, dtype=np.int64)
+    actions, warm, iterated = np.zeros(shape, dtype=np.int64), None, False
+    if isinstance(problem, TabularMDP) and problem.n_states > SMALL and _iterates(problem):
+        near = span_iteration(problem, _NEAR * float(np.abs(problem.reward).max()) / (1 - problem.discount))
+        actions, warm, iterated = near.actions, Start(near.values, None), True
     for step in range(_MAX_IMPROVEMENTS):
-        found = evaluate_rows(problem, _one_hot(actions, problem.n_actions))
+        found = evaluate_rows(problem, _one_hot(actions, problem.n_actions), "auto", warm)
+        warm = Start.at(found) if iterated else None
         q = found.q_values
         present = np.take_along_axis(q, actions[..., None], axis=-1)[..., 0]
         best = q.max(axis=-1)
         scale = np.abs(q).max() + 1e-300
-        better = best > present + _TIE * scale
+        better = best > present + (2 * found.error_bound if iterated else _TIE * scale)
         if not better.any():
             return found, actions, step
         actions = np.where(better, q.argmax(axis=-1), actions)
