@@ -26,7 +26,7 @@ class Bench:
     EXAMPLES: ClassVar[str] = """Examples:
   rebel-theory bench                       every suite, in a few minutes
   rebel-theory bench sampling,optimal --repeats 15
-  rebel-theory bench --scale paper         the sizes of the documentation: 9 GB of memory for the largest
+  rebel-theory bench --scale paper         the sizes of the documentation: 13 GB of memory for the largest
   rebel-theory bench games --json > games.json"""
 
     suites: Annotated[

@@ -63,7 +63,7 @@ class Limit:
         ('8 MB moved', '1 draw')
         """
         if self.kind == "draws":
-            return f"{self.per_unit:g} draw{'s' * (self.per_unit != 1)}"
+            return f"{self.per_unit:,.0f} draw{'s' * (self.per_unit != 1)}"
         for size, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
             if self.per_unit >= size:
                 return f"{self.per_unit / size:.3g} {name} moved"

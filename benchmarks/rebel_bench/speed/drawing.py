@@ -61,6 +61,10 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
         ax.plot(part["size"], part["seconds"], label=_LABELS[name], linewidth=1.2, markersize=3.5, **style)
         ax.fill_between(part["size"], part["seconds_low"], part["seconds_high"], color=style["color"], alpha=0.2, lw=0)
     ax.set(xscale="log", yscale="log")
+    sizes = ours["size"].tolist()
+    if sizes[-1] < 100 * sizes[0]:  # too few powers of ten: Matplotlib would write out every multiple
+        ax.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        ax.set_xticks([], minor=True)
     ax.margins(y=0.12)
     low, high = ax.get_ylim()
     if np.log10(high / low) < 1.2:  # or no tick has a label

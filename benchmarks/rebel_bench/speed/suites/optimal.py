@@ -87,10 +87,10 @@ def _mdpsolver(solver: Any, r: Any, table: Any, gamma: float) -> Side:
     )  # fmt: skip
     tolerance = _ERROR / 10  # at 1e-8 itself its values may be further off
 
-    zeros = [0.0] * s  # or it would start at what the call before found
+    values, policy = [0.0] * s, [0] * s  # or it would start at what the call before found
 
     def run() -> None:
-        model.solve(algorithm="mpi", tolerance=tolerance, parallel=False, initValueVector=zeros)
+        model.solve(algorithm="mpi", tolerance=tolerance, parallel=False, initValueVector=values, initPolicy=policy)
 
     return Side(run, 1.0, lambda _: model.getValueVector(), _MDPSOLVER)
 

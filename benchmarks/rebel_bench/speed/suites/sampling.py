@@ -113,7 +113,7 @@ def _stepper(env: Any, n: int, steps: int) -> Callable[[], float]:
     return run
 
 
-def _gymnasium_side(gym: Any, n: int, steps: int, least: float) -> Side:
+def _gymnasium_side(gym: Any, n: int, steps: int, least: float | None) -> Side:
     env = gym.make_vec("FrozenLake-v1", num_envs=n, vectorization_mode="sync")
     return Side(_stepper(env, n, steps), n * steps, None, least)
 
@@ -125,7 +125,7 @@ def _vector(peers: Peers) -> Case:
     sides = {OURS: Side(_stepper(TabularVectorEnv("frozenlake", n, max_episode_steps=100), n, 20), n * 20)}
     gym = peers.load("gymnasium")
     if gym is not None:
-        sides["Gymnasium (SyncVectorEnv)"] = _gymnasium_side(gym, 64, 100, 100.0)
+        sides["Gymnasium (SyncVectorEnv)"] = _gymnasium_side(gym, 64, 100, None)
     return Case("step of one copy", sides, 0.2, Limit("draws", 1.0), note="1,024 copies, actions drawn by NumPy")
 
 
