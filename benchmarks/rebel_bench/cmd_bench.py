@@ -47,7 +47,7 @@ class Bench:
 
     def __call__(self) -> int:
         """Measure and print."""
-        with one_thread(spawning=False):  # before NumPy loads: BLAS threads on two cores measure the scheduler
+        with one_thread(spawning=False):  # all the while: SciPy brings a BLAS of its own, which loads later
             from rebel_bench.speed.command import execute
 
-        return execute(self)
+            return execute(self)
