@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import FloatArray, read_only
 from rebel_theory.problems.bandit import check_sizes
 from rebel_theory.problems.base import Problem, checking, initial_distribution, normalised
 
@@ -67,11 +68,10 @@ class PreferenceGame(Problem):
         object.__setattr__(self, "context_dist", normalised(rho))
         object.__setattr__(self, "contextual", contextual)
 
-    @property
+    @cached_property
     def payoff(self) -> FloatArray:
-        """Payoffs l = 2 P - 1, shape (..., X, Y, Y), exactly skew-symmetric."""
-        result: FloatArray = self.preference - np.swapaxes(self.preference, -1, -2)
-        return result
+        """Payoffs l = 2 P - 1, shape (..., X, Y, Y), exactly skew-symmetric; formed once, read-only."""
+        return read_only(self.preference - np.swapaxes(self.preference, -1, -2))
 
     @property
     def row_shape(self) -> tuple[int, ...]:
