@@ -581,3 +581,26 @@ def optimal_dense(transition, reward, gamma, w, g, actions, tolerance, narrowing
         stalled = 0 if high - low < 0.9 * smallest else stalled + 1
         smallest = min(smallest, high - low)
     return n_rounds, low, high
+
+
+@njit(cache=True)
+def search_csr(data, indices, indptr, support, seen):
+    """Mark in ``seen`` (S,) every state that the marked ones lead to by the actions ``support`` (S, A)."""
+    n_states, n_actions = support.shape
+    stack = np.empty(n_states, np.int64)
+    size = 0
+    for s in range(n_states):
+        if seen[s]:
+            stack[size] = s
+            size += 1
+    while size > 0:
+        size -= 1
+        s = stack[size]
+        for a in range(n_actions):
+            if support[s, a]:
+                for k in range(indptr[s * n_actions + a], indptr[s * n_actions + a + 1]):
+                    t = indices[k]
+                    if data[k] > 0.0 and not seen[t]:
+                        seen[t] = True
+                        stack[size] = t
+                        size += 1

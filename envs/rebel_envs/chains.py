@@ -9,6 +9,7 @@ import numpy as np
 
 from rebel_envs._checks import assemble, generator, whole, within
 from rebel_envs._layouts import FREE, GOAL, START, WATER, Layout, in_rows, lay_out
+from rebel_theory.arrays import FloatArray
 from rebel_theory.problems import Problem, TabularMDP
 from rebel_theory.problems.base import checking
 
@@ -88,7 +89,7 @@ def river_swim(n_states: int = 6, *, discount: float = 0.95, sparse: bool = Fals
     reward = np.zeros((n, 2))
     reward[0, 0], reward[-1, 1] = 0.005, 1.0
     transition = assemble(origins, targets, probs, n_states=n, n_actions=2, sparse=sparse)
-    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(n)[0])
+    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=_first(n))
     return lay_out(mdp, _line(n, START, WATER, actions=("left", "right"), notes={0: "+0.005", n - 1: "+1"}))
 
 
@@ -129,7 +130,7 @@ def combination_lock(
     reward = np.zeros((n, k))
     reward[-1, code[-1]] = 1.0
     transition = assemble(np.arange(n * k), targets, np.ones(n * k), n_states=n, n_actions=k, sparse=sparse)
-    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(n)[0])
+    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=_first(n))
     return lay_out(mdp, _line(n, START, FREE, notes={n - 1: "+1"}))
 
 
@@ -139,6 +140,13 @@ def _line(n: int, first: str, inside: str, *, notes: Mapping[int, str], actions:
     letters[0] = first
     letters[-1] = GOAL
     return in_rows(letters, actions=actions, notes=notes)
+
+
+def _first(n: int) -> FloatArray:
+    """Return the distribution that starts in state 0, shape (n,)."""
+    start = np.zeros(n)
+    start[0] = 1.0
+    return start
 
 
 EXAMPLES: Mapping[str, Callable[..., Problem]] = {

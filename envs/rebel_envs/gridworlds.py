@@ -154,10 +154,11 @@ def _reached(cells: NDArray[np.str_]) -> BoolArray:
     """Return the mask (S,) of free cells that can be reached from a start."""
     moves = _moves(cells)
     seen: BoolArray = cells[cells != _WALL] == _START
-    size = 0
-    while seen.sum() > size:
-        size = int(seen.sum())
-        seen[moves[seen]] = True
+    frontier = np.flatnonzero(seen)
+    while frontier.size:  # every cell is in the frontier once
+        found = moves[frontier].ravel()
+        frontier = np.unique(found[~seen[found]])
+        seen[frontier] = True
     return seen
 
 

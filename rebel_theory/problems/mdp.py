@@ -121,13 +121,12 @@ class TabularMDP(Problem):
         if self.discount == 0.0:
             return seen  # later states have weight 0
         if self.is_sparse:
+            from rebel_theory.kernels_dynamic import search_csr
+
+            p = self.transition
             taken = np.broadcast_to(support, (*lead, *support.shape[-2:]))
             for place in np.ndindex(*lead):
-                edges = _support_of_any_action(self.transition, taken[place])
-                frontier = seen[place].copy()
-                while frontier.any():
-                    frontier = ((edges.T @ frontier.astype(np.float64)) > 0) & ~seen[place]
-                    seen[place] |= frontier
+                search_csr(p.data, p.indices, p.indptr, np.ascontiguousarray(taken[place]), seen[place])
         else:
             edges = _support_of_any_action(self.transition, support)  # (..., S, S)
             grown = -1
@@ -216,18 +215,11 @@ def _self_loops(transition: Any, n_states: int, n_actions: int) -> FloatArray:
     return result
 
 
-def _support_of_any_action(transition: Any, support: BoolArray) -> Any:
+def _support_of_any_action(transition: FloatArray, support: BoolArray) -> FloatArray:
     """Return an array (..., S, S), positive where an action in ``support`` (..., S, A) may lead from s to t."""
-    if _is_sparse(transition):
-        from scipy.sparse import coo_array
-
-        s, a = support.shape
-        coo = transition.tocoo()
-        data = coo.data * support.ravel()[coo.row]
-        return coo_array((data, (coo.row // a, coo.col)), shape=(s, s)).tocsr()
     if support.all():
-        return transition.max(axis=-2)
-    return np.where(support[..., None], transition, 0.0).max(axis=-2)
+        return np.asarray(transition.max(axis=-2))
+    return np.asarray(np.where(support[..., None], transition, 0.0).max(axis=-2))
 
 
 def _check_termination(checks: Checks, transition: Any, reward: FloatArray) -> None:

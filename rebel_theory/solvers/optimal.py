@@ -153,7 +153,8 @@ def _(problem: TabularMDP) -> Solution:
     q = found.q_values
     values = q.max(axis=-1)
     residual = float(np.abs(q_from_values(problem, values).max(axis=-1) - values).max())
-    residual += rounding(problem.n_states, problem.reward, values)
+    longest = transitions(problem).longest if _iterates(problem) else problem.n_states
+    residual += rounding(longest, problem.reward, values)
     return Solution(
         values=values,
         q_values=q,
