@@ -47,6 +47,7 @@ from rebel_theory.run import Comparison, compare, run
 from rebel_theory.solvers.evaluation import Evaluation, evaluate
 from rebel_theory.solvers.games import Winner, best_response, duality_gap, von_neumann_winner
 from rebel_theory.solvers.optimal import Solution, solve
+from rebel_theory.streaming import LinearPath, stream
 from rebel_theory.theory.bounds import functional_step_size, npg_step_size
 from rebel_theory.theory.divergences import concentrability, kl_divergence, total_variation
 from rebel_theory.theory.identity import RegretTerms, regret_identity
@@ -72,6 +73,7 @@ __all__ = [
     "InvalidProblemError",
     "KLMap",
     "LinearMDP",
+    "LinearPath",
     "LogLinearPolicy",
     "MirrorDescent",
     "Mixture",
@@ -110,6 +112,7 @@ __all__ = [
     "regret_identity",
     "run",
     "solve",
+    "stream",
     "total_variation",
     "von_neumann_winner",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +14,7 @@ from rebel_theory.problems.base import Checks, Problem, checking, initial_distri
 from rebel_theory.problems.mdp import check_discount
 
 _CHUNK = 10_000_000  # entries of P(t | s, a) looked at together while checking their sign
+_LARGE = 1_000_000  # entries of phi from which a compiled pass pays for its loading
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -24,9 +26,10 @@ class LinearMDP(Problem):
     Parameters
     ----------
     features : shape (..., S, A, d)
-        phi(s, a).
+        phi(s, a). An array of floats keeps its width, single or double; a ``np.memmap`` is read where it lies, never
+        copied (do not write to it while the problem is in use). Anything else is copied in double precision.
     measures : shape (..., d, S)
-        m; row i holds the i-th (signed) measure over next states.
+        m; row i holds the i-th (signed) measure over next states. Widths and memory maps as for the features.
     reward_weights : shape (..., d)
         theta.
     discount : float in [0, 1)
@@ -50,8 +53,8 @@ class LinearMDP(Problem):
         initial_dist: ArrayLike | None = None,
     ) -> None:
         with checking("LinearMDP") as checks:
-            phi = checks.array("features", features, "features of shape (S, A, d)")
-            m = checks.array("measures", measures, "measures of shape (d, S)")
+            phi = _floats(checks, "features", features, "features of shape (S, A, d)")
+            m = _floats(checks, "measures", measures, "measures of shape (d, S)")
             theta = checks.array("reward_weights", reward_weights, "weights of shape (d,)")
             if not checks.require(phi.ndim >= 3, f"features has shape {phi.shape}, expected (S, A, d)"):
                 checks.finish()
@@ -66,15 +69,17 @@ class LinearMDP(Problem):
                 theta.shape[-1:] == (dim,),
                 f"reward_weights has shape {theta.shape}, expected (d,) = {(dim,)}",
             )
-            checks.finite("features", phi, ("s", "a", "i"))
             checks.finite("measures", m, ("i", "t"))
+            good = shapes and not checks.failed and _scan(phi, m)
+            if not good:
+                checks.finite("features", phi, ("s", "a", "i"))
             checks.finite("reward_weights", theta, ("i",))
             gamma = check_discount(checks, discount)
             checks.require(
                 gamma != 1.0,
                 "discount is 1: a LinearMDP is evaluated by a discounted solve, use a discount below 1",
             )
-            if shapes and not checks.failed:
+            if shapes and not checks.failed and not good:
                 _check_probabilities(checks, phi, m)
             rho = initial_distribution(checks, initial_dist, n_states)
         object.__setattr__(self, "features", phi)
@@ -114,11 +119,36 @@ class LinearMDP(Problem):
         )
 
 
-def _check_probabilities(checks: Checks, phi: FloatArray, m: FloatArray) -> None:
+def _floats(checks: Checks, name: str, value: Any, hint: str) -> FloatArray:
+    """Return an array of floats in its own width, read-only: a memory map as it is, anything else a copy."""
+    if not (isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float64)):
+        return checks.array(name, value, hint)
+    mapped = isinstance(value, np.memmap) and value.flags.c_contiguous
+    array = value.view(np.ndarray) if mapped else np.array(value, order="C", copy=True)
+    array.setflags(write=False)
+    return array
 
-    sums = np.matmul(phi, m.sum(axis=-1)[..., None, :, None])[..., 0]  # (..., S, A)
+
+def row_tolerance(phi: FloatArray) -> float:
+    """Return by how much a row of P may miss 1: 1e-8, or the rounding of d terms in single precision."""
+    return 1e-8 if phi.dtype == np.float64 else max(1e-8, 4 * phi.shape[-1] * float(np.finfo(np.float32).eps))
+
+
+def _scan(phi: FloatArray, m: FloatArray) -> bool:
+    """Return whether one pass over large features finds them in order; False also where it cannot tell."""
+    if phi.ndim != 3 or m.ndim != 2 or phi.size < _LARGE or m.min() < 0:
+        return False
+    from rebel_theory.kernels_dynamic import scan_features
+
+    totals = m.sum(axis=-1, dtype=np.float64)
+    smallest, worst = scan_features(phi.reshape(-1, phi.shape[-1]), totals, np.empty(phi.shape[-1]))
+    return bool(smallest >= 0 and worst <= row_tolerance(phi))  # NaN compares False
+
+
+def _check_probabilities(checks: Checks, phi: FloatArray, m: FloatArray) -> None:
+    sums = np.matmul(phi, m.sum(axis=-1, dtype=np.float64)[..., None, :, None])[..., 0]  # (..., S, A)
     checks.entries(
-        np.abs(sums - 1) > 1e-8, "transition", ("s", "a"), sums,
+        np.abs(sums - 1) > row_tolerance(phi), "transition", ("s", "a"), sums,
         "= features . measures sums to {value}, expected 1 (within 1e-8): rescale the features or the measures",
     )  # fmt: skip
     if (phi >= 0).all() and (m >= 0).all():
