@@ -8,7 +8,7 @@ from rebel_theory.algorithms import Algorithm
 from rebel_theory.arrays import FloatArray, expectation, kl_rows, safe_log
 from rebel_theory.oracles import BoundOracle
 from rebel_theory.policies import Policy
-from rebel_theory.problems import PreferenceGame, Problem
+from rebel_theory.problems import Game, Problem
 from rebel_theory.solvers.feedback import reference
 from rebel_theory.theory.bounds import curvature_bound, misfit_bound
 from rebel_theory.theory.divergences import concentrability
@@ -30,7 +30,7 @@ class Recorder:
     ) -> None:
         self._problem, self._algorithm, self._oracle, self._lead = problem, algorithm, oracle, lead
         self._reference = reference(problem)
-        self._is_game = isinstance(problem, PreferenceGame)
+        self._is_game = isinstance(problem, Game)
         t = n_iterations
         self._gap, self._average, self._kl, self._queries = (np.zeros((*lead, t + 1)) for _ in range(4))
         self._error, self._misfit, self._largest = (np.zeros((*lead, t)) for _ in range(3))

@@ -100,6 +100,9 @@ class TabularPolicy(Policy):
         return self._trusted(np.where(feedback.visited[..., None], log_target, self.log_probs))
 
 
+_DENSE_ACTIONS = 64  # up to here the Fisher block is written out and solved by LAPACK
+
+
 def _equilibrated_fisher_solve(log_pi: FloatArray, signal: FloatArray) -> FloatArray:
     """Return F^+ E[g A] of every row for the exact Fisher block, accurate for probabilities of any size.
 
@@ -112,6 +115,8 @@ def _equilibrated_fisher_solve(log_pi: FloatArray, signal: FloatArray) -> FloatA
     pi = np.exp(log_pi)
     support: BoolArray = log_pi > -np.inf
     n = log_pi.shape[-1]
+    if n > _DENSE_ACTIONS:
+        return _eliminated(pi, signal, support)
     system = np.eye(n) - np.where(support[..., :, None], pi[..., None, :], 0.0)  # rows g_a; e_a off the support
     ground = log_pi.argmax(axis=-1)[..., None, None]  # (..., S, 1, 1)
     np.put_along_axis(system, ground, np.eye(n)[ground[..., 0, 0]][..., None, :], axis=-2)
@@ -120,6 +125,23 @@ def _equilibrated_fisher_solve(log_pi: FloatArray, signal: FloatArray) -> FloatA
     np.put_along_axis(right, ground[..., 0], 0.0, axis=-1)
     x = np.linalg.solve(system, right[..., None])[..., 0]
     mean = (x * support).sum(axis=-1, keepdims=True) / support.sum(axis=-1, keepdims=True)
+    return np.where(support, x - mean, 0.0)
+
+
+def _eliminated(pi: FloatArray, signal: FloatArray, support: BoolArray) -> FloatArray:
+    """Return the same solution with c = pi . x eliminated, O(A) a row where the matrix has A^2 entries.
+
+    Rows other than the likeliest action's read x_a = A_a + c, its own x_g = 0; so c = sum_{a != g} pi_a (A_a + c).
+    """
+    advantage = np.where(support, signal - (pi * signal).sum(axis=-1, keepdims=True), 0.0)
+    ground = pi.argmax(axis=-1)[..., None]
+    likeliest = np.take_along_axis(pi, ground, axis=-1)
+    others = pi.copy()
+    np.put_along_axis(others, ground, 0.0, axis=-1)
+    c = (others * advantage).sum(axis=-1, keepdims=True) / likeliest
+    x = np.where(support, advantage + c, 0.0)
+    np.put_along_axis(x, ground, 0.0, axis=-1)
+    mean = x.sum(axis=-1, keepdims=True) / support.sum(axis=-1, keepdims=True)
     return np.where(support, x - mean, 0.0)
 
 

@@ -2,7 +2,7 @@
 
 from rebel_theory.problems.bandit import BernoulliNoise, ContextualBandit, GaussianNoise, Noise, NoNoise
 from rebel_theory.problems.base import InvalidProblemError, Problem
-from rebel_theory.problems.game import PreferenceGame
+from rebel_theory.problems.game import Game, LowRankGame, PreferenceGame
 from rebel_theory.problems.horizon import FiniteHorizonMDP
 from rebel_theory.problems.linear import LinearMDP
 from rebel_theory.problems.mdp import TabularMDP
@@ -11,9 +11,11 @@ __all__ = [
     "BernoulliNoise",
     "ContextualBandit",
     "FiniteHorizonMDP",
+    "Game",
     "GaussianNoise",
     "InvalidProblemError",
     "LinearMDP",
+    "LowRankGame",
     "NoNoise",
     "Noise",
     "PreferenceGame",

@@ -13,8 +13,8 @@ from rebel_theory.arrays import FloatArray, expectation
 from rebel_theory.problems import (
     ContextualBandit,
     FiniteHorizonMDP,
+    Game,
     LinearMDP,
-    PreferenceGame,
     Problem,
     TabularMDP,
 )
@@ -174,8 +174,8 @@ def _(problem: ContextualBandit, probs: FloatArray, *_options: Any) -> Evaluatio
 
 
 @evaluate_rows.register
-def _(problem: PreferenceGame, probs: FloatArray, *_options: Any) -> Evaluation:
-    q = np.matmul(problem.payoff, probs[..., None])[..., 0]  # (..., X, Y): E_{y''~pi} l(x, y, y'')
+def _(problem: Game, probs: FloatArray, *_options: Any) -> Evaluation:
+    q = problem.payoffs_against(probs)  # (..., X, Y): E_{y''~pi} l(x, y, y'')
     gap = 2 * np.maximum(q.max(axis=-1), 0.0)  # pi against itself earns 0, so the maximum is >= 0
     objective = expectation(problem.context_dist, gap)
     return Evaluation(

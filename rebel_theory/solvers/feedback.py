@@ -11,7 +11,7 @@ import numpy as np
 
 from rebel_theory.arrays import BoolArray, FloatArray
 from rebel_theory.feedback import Feedback
-from rebel_theory.problems import FiniteHorizonMDP, PreferenceGame, Problem, TabularMDP
+from rebel_theory.problems import FiniteHorizonMDP, Game, LowRankGame, PreferenceGame, Problem, TabularMDP
 from rebel_theory.solvers.evaluation import Evaluation, evaluate_rows
 from rebel_theory.solvers.optimal import solve_rows
 
@@ -107,7 +107,7 @@ def reference(problem: Problem) -> Reference:
 
 
 def _solve_reference(problem: Problem) -> Reference:
-    if isinstance(problem, PreferenceGame):
+    if isinstance(problem, Game):
         return Reference(_winners(problem), None, problem.context_dist, np.ones(problem.batch_shape))
     best = solve_rows(problem)
     shortfall = best.q_values.max(axis=-1, keepdims=True) - best.q_values
@@ -115,11 +115,14 @@ def _solve_reference(problem: Problem) -> Reference:
     return Reference(best.policy, shortfall, own.occupancy, own.mass)
 
 
-def _winners(problem: PreferenceGame) -> FloatArray | None:
+def _winners(problem: Game) -> FloatArray | None:
     from rebel_theory.solvers.games import von_neumann_winner
 
     if problem.n_actions > _LP_ACTIONS:
         return None
+    if isinstance(problem, LowRankGame):
+        return von_neumann_winner(problem.dense()).policy[None]
+    assert isinstance(problem, PreferenceGame)
     shape = problem.preference.shape
     rows = [von_neumann_winner(PreferenceGame(p)).policy for p in problem.preference.reshape(-1, *shape[-2:])]
     return np.reshape(rows, shape[:-1])

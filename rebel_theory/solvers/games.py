@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import BoolArray, FloatArray, IntArray, expectation, frozen
-from rebel_theory.problems.game import PreferenceGame
+from rebel_theory.problems.game import Game, PreferenceGame
 
 # Payoffs are scaled to max |l| = 1 before they meet these. An exactly degenerate game typed in decimals is
 # degenerate to about 1e-16 per entry; 1e-12 a row leaves room for the rounding of its singular values.
@@ -101,6 +101,8 @@ def von_neumann_winner(game: PreferenceGame) -> Winner:
     >>> winner.policy.round(3).tolist(), winner.unique
     ([0.4, 0.2, 0.4], True)
     """
+    if not isinstance(game, PreferenceGame):
+        raise TypeError(f"von_neumann_winner takes a PreferenceGame, not {type(game).__name__}: pass its dense() form")
     if game.batch_shape:
         raise ValueError(
             f"von_neumann_winner takes one game, got a batch of shape {game.batch_shape}: "
@@ -175,7 +177,7 @@ def winner_ranges(game: PreferenceGame, *, tolerance: float = 1e-6) -> tuple[Flo
     return frozen(shown[0]), frozen(shown[1])
 
 
-def best_response(game: PreferenceGame, probs: ArrayLike | HasProbs) -> tuple[IntArray, FloatArray]:
+def best_response(game: Game, probs: ArrayLike | HasProbs) -> tuple[IntArray, FloatArray]:
     r"""Return the actions (..., X) that beat ``probs`` by most, and their average payoff (...).
 
     The payoff is :math:`E_x \max_y (l \pi)_y`, never negative. Of equally good actions the first is returned
@@ -201,7 +203,7 @@ def best_response(game: PreferenceGame, probs: ArrayLike | HasProbs) -> tuple[In
     return actions, expectation(game.context_dist, best)
 
 
-def duality_gap(game: PreferenceGame, probs: ArrayLike | HasProbs) -> FloatArray:
+def duality_gap(game: Game, probs: ArrayLike | HasProbs) -> FloatArray:
     r"""Return :math:`E_x\, 2 \max_y (l \pi)_y`, the duality gap of the pair (pi, pi), shape (...).
 
     :math:`DG(\pi) = \max_{\pi'} l(\pi', \pi) - \min_{\pi'} l(\pi, \pi')`, which skew-symmetry doubles up. It
@@ -218,16 +220,9 @@ def duality_gap(game: PreferenceGame, probs: ArrayLike | HasProbs) -> FloatArray
     return gap
 
 
-def _payoffs_against(game: PreferenceGame, probs: ArrayLike | HasProbs) -> FloatArray:
+def _payoffs_against(game: Game, probs: ArrayLike | HasProbs) -> FloatArray:
     """Return (l pi)_y, the payoff of every action against ``probs``, shape (..., X, Y)."""
-    rows = game.policy_rows(probs.probs if isinstance(probs, HasProbs) else probs)  # (..., X, Y)
-    if game.preference.ndim > 3:
-        batched: FloatArray = np.matmul(game.payoff, rows[..., None])[..., 0]
-        return batched
-    # one game, many policies: a matrix product per context, not a matrix-vector product per policy
-    flat = np.swapaxes(rows.reshape(-1, *rows.shape[-2:]), 0, 1)  # (X, n, Y)
-    result: FloatArray = np.swapaxes(flat @ np.swapaxes(game.payoff, -1, -2), 0, 1).reshape(rows.shape)
-    return result
+    return game.payoffs_against(game.policy_rows(probs.probs if isinstance(probs, HasProbs) else probs))
 
 
 def _solve_context(payoff: FloatArray) -> tuple[FloatArray, bool | None, float]:
