@@ -179,3 +179,20 @@ def test_tolerance_is_kept_and_stated():
     scale = np.abs(tight.values).max()
     assert tight.error_bound < 1e-10 * scale
     assert np.abs(tight.values - loose.values).max() <= loose.error_bound <= 2e-6 * scale
+
+
+def test_pushes_keep_what_they_bound():
+    """Pushing moves the residual into the visits: it stays the residual of the visits, and what is left is its sum."""
+    import rebel_theory.kernels_dynamic as kernels
+
+    mdp = envs.gridworld(9, 9, slip=0.2, discount=0.9, sparse=True)
+    pi = dirichlet(np.random.default_rng(0), *mdp.policy_shape)
+    chain = chains._Chain(chains.transitions(mdp), pi, (pi * mdp.reward).sum(1), 0.9, 1e-13)
+    start = np.array(mdp.initial_dist)
+    d, residual, again = np.zeros(mdp.n_states), start.copy(), np.empty(mdp.n_states)
+    for _ in range(4):
+        left = kernels.push_csr(*chain.csr, 0.9, start, d, residual, 0.0, 3)
+        np.testing.assert_allclose(left, np.abs(residual).sum())
+        kernels.visit_residual_csr(*chain.csr, 0.9, start, d, again)
+        np.testing.assert_allclose(residual, again, atol=1e-15)
+    np.testing.assert_allclose(d.sum(), 10)  # the total is known: 1 / (1 - gamma)

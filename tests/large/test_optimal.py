@@ -28,6 +28,7 @@ def test_values_are_within_the_tolerance_of_policy_iteration(name, gamma, tolera
     best, found = rt.solve(mdp), rt.solve(mdp, tolerance=tolerance)
     assert best.error_bound < 1e-9
     assert found.error_bound <= tolerance
+    assert span_iteration(mdp, tolerance).error_bound <= tolerance  # got there by itself
     assert np.abs(found.values - best.values).max() <= found.error_bound + best.error_bound
     np.testing.assert_array_equal(found.values, found.q_values.max(-1))
     greedy = rt.evaluate(mdp, found.policy)
