@@ -110,7 +110,7 @@ class PairGraph:
 
     def potentials(self) -> FloatArray:
         """Return the min-norm solution (weighted graph Laplacian; HodgeRank of Jiang et al. 2011), (..., S, A)."""
-        from rebel_theory.kernels import solve_pair_graph
+        from rebel_theory.kernels.pair_graphs import solve_pair_graph
 
         a = self.weights.shape[-1]
         z = np.zeros(self.weights.shape[:-1])
@@ -152,7 +152,7 @@ class PairCounts:
     @cached_property
     def graph(self) -> PairGraph:
         """The undirected graph: shares of all pairs, and mean relative rewards."""
-        from rebel_theory.kernels import fold_pairs
+        from rebel_theory.kernels.pair_graphs import fold_pairs
 
         weights, targets = np.empty(self.counts.shape), np.empty(self.counts.shape)
         shape = (-1, *self.counts.shape[-3:])
@@ -172,7 +172,7 @@ class PairCounts:
 
     def potentials(self) -> FloatArray:
         """Return the min-norm solution (..., S, A), straight from the counts."""
-        from rebel_theory.kernels import solve_pair_counts
+        from rebel_theory.kernels.pair_graphs import solve_pair_counts
 
         a = self.counts.shape[-1]
         z = np.zeros(self.counts.shape[:-1])

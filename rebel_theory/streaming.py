@@ -142,7 +142,7 @@ class _Passes:
     """Passes over one problem's features, segment by segment on a pool of threads."""
 
     def __init__(self, problem: LinearMDP, n_threads: int | None) -> None:
-        from rebel_theory.kernels_dynamic import scan_features
+        from rebel_theory.kernels.features import scan_features
 
         self._problem = problem
         self._phi = problem.features.reshape(-1, problem.n_features)  # (S * A, d), a view
@@ -163,7 +163,7 @@ class _Passes:
 
     def evaluate(self, theta: FloatArray, *, greedy: bool) -> tuple[FloatArray, float, float]:
         """Return (w, V(rho), certified error of V) of the softmax of phi . theta, or of its greedy policy."""
-        from rebel_theory.kernels_dynamic import linear_pass
+        from rebel_theory.kernels.features import linear_pass
 
         problem, d = self._problem, self._problem.n_features
         n = len(self._cuts) - 1

@@ -159,8 +159,7 @@ def test_the_documents_name_every_claim_and_command():
 def test_the_layers_of_the_architecture_page_are_the_ones_enforced():
     text = read(ROOT / "docs" / "architecture.md")
     inside = next(c for c in PROJECT["tool"]["importlinter"]["contracts"] if "containers" in c)
-    families = [[m.strip().split("_")[0] for m in layer.split(":")] for layer in inside["layers"]]
-    modules = [m for layer in families for m in dict.fromkeys(layer)]  # kernels_sampling is of the kernels
+    modules = [m.strip() for layer in inside["layers"] for m in layer.split(":")]
     places = [text.find(f"| `{module}") for module in modules]
     assert -1 not in places, modules[places.index(-1)]
     assert places == sorted(places)

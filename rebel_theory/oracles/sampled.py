@@ -148,7 +148,7 @@ class _Rewards:
         self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
         counts: FloatArray, sums: FloatArray,
     ) -> FloatArray:  # fmt: skip
-        from rebel_theory import kernels_sampling as kernels
+        from rebel_theory.kernels import sampling as kernels
 
         noise = self._noise
         drawn = {BernoulliNoise: kernels.BERNOULLI, GaussianNoise: kernels.GAUSSIAN}
@@ -177,7 +177,7 @@ class _Outcomes:
         self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
         counts: FloatArray, sums: FloatArray,
     ) -> FloatArray:  # fmt: skip
-        from rebel_theory import kernels_sampling as kernels
+        from rebel_theory.kernels import sampling as kernels
 
         kernels.all_outcomes(states, rho, pi, mu, n, self._preference, counts, sums)
         return np.full(len(rngs), float(n) * (2 if counts.shape[-1] > 1 else 1))
@@ -187,7 +187,7 @@ class _RollOuts:
     """Roll-outs on a CSR transition; its alias tables are built once."""
 
     def __init__(self, transition: Any, reward: FloatArray, discount: float, terminal: Any) -> None:
-        from rebel_theory.kernels_sampling import build_csr
+        from rebel_theory.kernels.sampling import build_csr
 
         self._indptr = transition.indptr.astype(np.int64)
         self._indices = transition.indices.astype(np.int64)
@@ -201,7 +201,7 @@ class _RollOuts:
         self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
         counts: FloatArray, sums: FloatArray,
     ) -> FloatArray:  # fmt: skip
-        from rebel_theory import kernels_sampling as kernels
+        from rebel_theory.kernels import sampling as kernels
 
         seen = np.zeros(len(rngs))
         kernels.all_roll_outs(

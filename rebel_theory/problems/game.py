@@ -92,7 +92,7 @@ class PreferenceGame(Game):
             return batched
         flat = probs.reshape(-1, *shape[-2:])  # (n, X, Y)
         if len(flat) == 1 and shape[-1] >= _SKEW_ACTIONS:
-            from rebel_theory.kernels_dynamic import skew_product
+            from rebel_theory.kernels.games import skew_product
 
             one = np.empty(shape[-2:])
             for x in range(shape[-2]):

@@ -138,7 +138,7 @@ def _scan(phi: FloatArray, m: FloatArray) -> bool:
     """Return whether one pass over large features finds them in order; False also where it cannot tell."""
     if phi.ndim != 3 or m.ndim != 2 or phi.size < _LARGE or m.min() < 0:
         return False
-    from rebel_theory.kernels_dynamic import scan_features
+    from rebel_theory.kernels.features import scan_features
 
     totals = m.sum(axis=-1, dtype=np.float64)
     smallest, worst = scan_features(phi.reshape(-1, phi.shape[-1]), totals, np.empty(phi.shape[-1]))

@@ -121,7 +121,7 @@ class TabularMDP(Problem):
         if self.discount == 0.0:
             return seen  # later states have weight 0
         if self.is_sparse:
-            from rebel_theory.kernels_dynamic import search_csr
+            from rebel_theory.kernels.optimal import search_csr
 
             p = self.transition
             taken = np.broadcast_to(support, (*lead, *support.shape[-2:]))

@@ -75,7 +75,7 @@ def transitions(problem: TabularMDP) -> Transitions:
 
 
 def _prepare(problem: TabularMDP) -> Transitions:
-    from rebel_theory.kernels_dynamic import row_deviation
+    from rebel_theory.kernels.chains import row_deviation
 
     s, a = problem.n_states, problem.n_actions
     p = problem.transition
@@ -123,7 +123,7 @@ def _certify(
     absolute sum (Higham 2002, section 3.1), here at most ``|r| + 2 |w|`` with w centred; the change m gamma delta /
     (1-gamma)^2 of the row sums if rows of P_pi miss 1 by delta; the rounding of the result.
     """
-    from rebel_theory.kernels_dynamic import q_csr, q_dense
+    from rebel_theory.kernels.chains import q_csr, q_dense
 
     w -= _middle(w)
     q, g = np.empty(probs.shape), np.empty(w.shape)
@@ -160,7 +160,7 @@ def _solve_dense(
     d: FloatArray, tolerance: float,
 ) -> str:  # fmt: skip
     """Improve w and d in place by sweeps if the chain mixes fast, by LAPACK otherwise; return which."""
-    from rebel_theory.kernels_dynamic import forward_dense, mix_dense, sweep_dense
+    from rebel_theory.kernels.chains import forward_dense, mix_dense, sweep_dense
 
     s = w.size
     p_pi = _scratch(s)
@@ -210,7 +210,7 @@ class _Chain:
     """A sparse P_pi at work: w, d and the residual g change in place."""
 
     def __init__(self, p: Transitions, probs: FloatArray, mean: FloatArray, gamma: float, tolerance: float) -> None:
-        from rebel_theory.kernels_dynamic import mix_csr
+        from rebel_theory.kernels.chains import mix_csr
 
         n = mean.size
         data, indices = np.empty(p.data.size), np.empty(p.data.size, np.uint32)
@@ -222,7 +222,7 @@ class _Chain:
         self.g = np.empty(n)
 
     def solve(self, w: FloatArray, d: FloatArray, start: FloatArray) -> str:
-        from rebel_theory.kernels_dynamic import bandwidth, forward_csr
+        from rebel_theory.kernels.chains import bandwidth, forward_csr
 
         lower, upper = bandwidth(self.csr[1], self.csr[2])
         if lower + upper <= _NARROW:
@@ -240,19 +240,19 @@ class _Chain:
         return self._accelerate(w, d, start, span, limit, lower, upper)
 
     def _sweep(self, w: FloatArray, limit: float, n: int) -> tuple[float, float]:
-        from rebel_theory.kernels_dynamic import sweep_csr
+        from rebel_theory.kernels.chains import sweep_csr
 
         _, low, high = sweep_csr(*self.csr, self.mean, self.gamma, w, self.g, limit, n)
         return high - low, _limit(low, high, w, self.largest, self.gamma, self.tolerance)
 
     def _gauss_seidel(self, w: FloatArray, limit: float, n: int) -> float:
-        from rebel_theory.kernels_dynamic import gauss_seidel_csr
+        from rebel_theory.kernels.chains import gauss_seidel_csr
 
         _, low, high = gauss_seidel_csr(*self.csr, self.mean, self.gamma, w, self.g, limit, n)
         return float(high - low)
 
     def _krylov(self, w: FloatArray, limit: float, n: int) -> float:
-        from rebel_theory.kernels_dynamic import bicgstab_csr
+        from rebel_theory.kernels.chains import bicgstab_csr
 
         self._sweep(w, 0.0, 0)
         bicgstab_csr(*self.csr, self.gamma, False, w, self.g - _middle(self.g), 0.4 * limit, n)
@@ -301,7 +301,7 @@ class _Chain:
 
     def _visits(self, d: FloatArray, start: FloatArray, krylov: bool) -> None:
         """Bring the visits' residual, in L1, to the tolerance times the total; nothing negative is left."""
-        from rebel_theory.kernels_dynamic import bicgstab_csr, push_csr, visit_residual_csr
+        from rebel_theory.kernels.chains import bicgstab_csr, push_csr, visit_residual_csr
 
         residual = np.empty_like(d)
         target = max(self.tolerance, 64 * _UNIT) * float(start.sum())
@@ -323,7 +323,7 @@ class _Chain:
             np.maximum(d, 0.0, out=d)
 
     def _band(self, w: FloatArray, d: FloatArray, start: FloatArray, lower: int, upper: int) -> str:
-        from rebel_theory.kernels_dynamic import factor_band, solve_band, solve_band_transposed
+        from rebel_theory.kernels.chains import factor_band, solve_band, solve_band_transposed
 
         lu = np.empty((w.size, lower + upper + 1))
         factor_band(*self.csr, self.gamma, lower, upper, lu)

@@ -35,9 +35,9 @@ def span_iteration(problem: TabularMDP, tolerance: float) -> Greedy:
     the chain mixes, not by gamma. The error is certified from the last improvement, as for a policy in
     ``chains._certify``; a ``tolerance`` below rounding is not reached, and ``error_bound`` says so.
     """
-    from rebel_theory import kernels_dynamic
+    from rebel_theory.kernels import optimal
 
-    kernels: Any = kernels_dynamic  # dispatchers: mypy would read their one-argument stubs
+    kernels: Any = optimal  # dispatchers: mypy would read their one-argument stubs
     p, gamma, reward = transitions(problem), problem.discount, np.ascontiguousarray(problem.reward)
     n_states = reward.shape[0]
     size = float(np.abs(reward).max())

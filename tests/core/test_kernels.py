@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference as ref
 
-from rebel_theory import kernels
+from rebel_theory.kernels import pair_graphs as kernels
 
 pytestmark = pytest.mark.kernels
 

@@ -6,7 +6,7 @@ from core.cases import dirichlet, preference
 from scipy.stats import ks_2samp
 
 import rebel_theory as rt
-from rebel_theory import kernels_sampling as kernels
+from rebel_theory.kernels import sampling as kernels
 from rebel_theory.oracles import seed_streams
 from rebel_theory.policies import as_base
 

@@ -146,7 +146,7 @@ def test_warm_starts_save_sweeps(monkeypatch):
     mdp = envs.garnet(200, 3, 5, discount=0.99, sparse=True)
     pi = dirichlet(np.random.default_rng(0), 200, 3)
     near = 0.999 * pi + 0.001 / 3
-    import rebel_theory.kernels_dynamic as kernels
+    from rebel_theory.kernels import chains as kernels
 
     taken = []
     real = kernels.sweep_csr
@@ -183,7 +183,7 @@ def test_tolerance_is_kept_and_stated():
 
 def test_pushes_keep_what_they_bound():
     """Pushing moves the residual into the visits: it stays the residual of the visits, and what is left is its sum."""
-    import rebel_theory.kernels_dynamic as kernels
+    from rebel_theory.kernels import chains as kernels
 
     mdp = envs.gridworld(9, 9, slip=0.2, discount=0.9, sparse=True)
     pi = dirichlet(np.random.default_rng(0), *mdp.policy_shape)

@@ -9,7 +9,7 @@ from core.cases import dirichlet, preference
 from large.test_chains import COMPILED
 
 import rebel_theory as rt
-from rebel_theory.kernels_dynamic import skew_product
+from rebel_theory.kernels.games import skew_product
 from rebel_theory.policies import tabular
 
 N = 300 if COMPILED else 257

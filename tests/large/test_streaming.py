@@ -12,7 +12,7 @@ from large.test_chains import COMPILED
 import rebel_envs as envs
 import rebel_theory as rt
 from rebel_theory import streaming
-from rebel_theory.kernels_dynamic import exponentials
+from rebel_theory.kernels.features import exponentials
 
 ALGORITHMS = [
     rt.Rebel(0.5),
