@@ -1,0 +1,75 @@
+"""How each problem is sampled: bandits by noisy rewards, games by binary outcomes, in kernels."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.random import Generator
+
+from rebel_theory.arrays import FloatArray
+from rebel_theory.problems import BernoulliNoise, ContextualBandit, GaussianNoise, PreferenceGame
+
+
+class Sampler(Protocol):
+    """Draws n pairs (or single actions) a seed and adds them up in directed cells."""
+
+    def draw(
+        self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
+        counts: FloatArray, sums: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        """Fill ``counts`` and ``sums`` (n_seeds, S, A, A), or (n_seeds, S, A, 1) for single actions y ~ pi.
+
+        Return the number of queries a seed, shape (n_seeds,).
+        """
+
+
+@singledispatch
+def sampler(problem: Any) -> Sampler:
+    """Return how a problem is sampled."""
+    raise TypeError(f"Sampled cannot observe a {type(problem).__name__}: use Exact()")
+
+
+@sampler.register(ContextualBandit)
+class _Rewards:
+    def __init__(self, problem: ContextualBandit) -> None:
+        self._reward, self._noise = problem.reward, problem.noise
+
+    def draw(
+        self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
+        counts: FloatArray, sums: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        from rebel_theory.kernels import sampling as kernels
+
+        noise = self._noise
+        drawn = {BernoulliNoise: kernels.BERNOULLI, GaussianNoise: kernels.GAUSSIAN}
+        kind = drawn.get(type(noise), kernels.COUNTS_ONLY)
+        sigma = noise.sigma if isinstance(noise, GaussianNoise) else 0.0
+        kernels.all_rewards(states, rho, pi, mu, n, self._reward, kind, sigma, counts, sums)
+        if kind == kernels.COUNTS_ONLY:
+            self._sum_cells(rngs, counts, sums)
+        return np.full(len(rngs), float(n) * (2 if counts.shape[-1] > 1 else 1))
+
+    def _sum_cells(self, rngs: list[Generator], counts: FloatArray, sums: FloatArray) -> None:
+        """Fill the sums of exact rewards, or of a noise of the user's own, cell by cell."""
+        for i, rng in enumerate(rngs):
+            n = counts[i].astype(np.int64)
+            sums[i] = self._noise.sample_sum(rng, np.broadcast_to(self._reward[..., None], n.shape), n)
+            if n.shape[-1] > 1:
+                sums[i] -= self._noise.sample_sum(rng, np.broadcast_to(self._reward[..., None, :], n.shape), n)
+
+
+@sampler.register(PreferenceGame)
+class _Outcomes:
+    def __init__(self, problem: PreferenceGame) -> None:
+        self._preference = problem.preference
+
+    def draw(
+        self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
+        counts: FloatArray, sums: FloatArray,
+    ) -> FloatArray:  # fmt: skip
+        from rebel_theory.kernels import sampling as kernels
+
+        kernels.all_outcomes(states, rho, pi, mu, n, self._preference, counts, sums)
+        return np.full(len(rngs), float(n) * (2 if counts.shape[-1] > 1 else 1))
