@@ -37,12 +37,14 @@ class Recorder:
         self._probs = np.zeros((*lead, t + 1, problem.n_rows, problem.n_actions)) if keep else None
         self._mean_signal: FloatArray | None = None  # of a game: the signal of the average policy
         self._start = np.zeros(lead)  # KL(pi* || pi_0); of a game, the largest over comparators
+        self._evaluation_error = 0.0
         self._t = 0
 
     def iterate(self, policy: Policy) -> None:
         """Record the iterate t = 0, 1, ..."""
         t, lead = self._t, self._lead
         evaluation = self._oracle.evaluate(policy)
+        self._evaluation_error = max(self._evaluation_error, evaluation.error_bound)
         probs = policy.probs
         self._gap[..., t] = self._reference.gap(evaluation, probs)
         if self._is_game:
@@ -121,6 +123,7 @@ class Recorder:
             probs=probs,
             seed=seed,
             step_size=self._algorithm.eta,
+            evaluation_error=self._evaluation_error,
         )
 
     def _bounds(self) -> dict[str, FloatArray]:

@@ -40,6 +40,8 @@ class Trace:
         Every iterate, when the run was asked to keep them.
     seed : int
     step_size : array
+    evaluation_error : float
+        Largest certified error of the values V^{pi_t} that the iterates were evaluated with.
     """
 
     algorithm: str
@@ -53,6 +55,7 @@ class Trace:
     probs: FloatArray | None
     seed: int
     step_size: FloatArray = field(repr=False)
+    evaluation_error: float
 
     @property
     def n_iterations(self) -> int:

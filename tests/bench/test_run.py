@@ -28,6 +28,7 @@ def test_frozenlake_the_three_coincide_and_the_optimum_is_the_solvers(capsys):
     lake = envs.from_gymnasium("FrozenLake-v1")
     assert found["optimum"] == pytest.approx(float(rt.solve(lake).objective), abs=1e-12)
     assert found["error_bound"] < 1e-9
+    assert 0 < found["evaluation_error"] < 1e-10
     assert [a["algorithm"] for a in found["algorithms"]] == ["REBEL", "NPG", "MD"]
     assert all(pair["largest"] <= 1e-9 for pair in found["total_variation"])
     trace = rt.run(lake, rt.MirrorDescent(found["step_size"]), n_iterations=60)
@@ -56,6 +57,7 @@ def test_files_of_a_three_action_game(capsys, tmp_path):
     assert code == 0
     assert "duality gap" in out
     assert "coincide" in out
+    assert "certified" not in out  # nothing to certify: a policy against itself earns 0
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"rock-paper-scissors-tabular.{e}" for e in ("parquet", "pdf", "png")]
     frame = pd.read_parquet(tmp_path / "rock-paper-scissors-tabular.parquet")

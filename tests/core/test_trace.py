@@ -181,3 +181,21 @@ def test_defaults_are_uniform():
     assert (rt.TabularPolicy.uniform(rt.ContextualBandit(np.zeros((4, 2)))).probs == 0.5).all()
     trace = rt.run(rt.ContextualBandit(np.eye(2)), rt.Rebel(1.0), n_iterations=0, keep_policies=True)
     assert (trace.probs == 0.5).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_states_the_largest_error_of_its_evaluations(kind):
+    case = make(kind, np.random.default_rng(0))
+    trace = rt.run(case.problem, rt.Rebel(0.5), n_iterations=4, keep_policies=True)
+    errors = [rt.evaluate(case.problem, trace.probs[0, t]).error_bound for t in range(5)]
+    assert trace.evaluation_error == pytest.approx(max(errors), rel=1e-3, abs=0)
+    assert (trace.evaluation_error > 0) == (kind != "game")  # a policy against itself earns exactly 0
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_stated_error_is_of_the_worst_iterate_not_of_the_last(sign):
+    bandit = rt.ContextualBandit([[sign, 0.0]])  # values grow towards 1, or shrink towards 0, and rounding with them
+    trace = rt.run(bandit, rt.Rebel(1.0), n_iterations=10, keep_policies=True)
+    errors = [rt.evaluate(bandit, pi).error_bound for pi in trace.probs[0]]
+    assert np.argmax(errors) == (10 if sign > 0 else 0)
+    assert trace.evaluation_error == pytest.approx(max(errors), rel=1e-6, abs=0)

@@ -15,7 +15,7 @@ from rebel_theory.policies import tabular
 N = 300 if COMPILED else 257
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 17, 64])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 17, 22, 43, 64])
 def test_skew_product(n):
     rng = np.random.default_rng(n)
     half = rng.standard_normal((n, n))

@@ -31,6 +31,7 @@ def test_warm_started_iterates_are_those_of_dense_solves(algorithm):
         logits = logits + 0.7 * (ref.q_from(p, r, 0.95, v) - v[:, None])
     trace = rt.run(mdp, algorithm, n_iterations=10)
     np.testing.assert_allclose(trace.gap[0], gaps, atol=1e-10)
+    assert 0 < trace.evaluation_error < 1e-10
 
 
 def test_states_are_found_by_search_over_the_support():

@@ -44,6 +44,11 @@ class SideBySide:
         return float(self.comparison.traces[0].step_size)
 
     @property
+    def evaluation_error(self) -> float:
+        """Largest certified error of any iterate's values."""
+        return max(trace.evaluation_error for trace in self.comparison)
+
+    @property
     def is_game(self) -> bool:
         """True when the gap is a duality gap."""
         return isinstance(self.problem, rt.PreferenceGame)
@@ -141,6 +146,8 @@ def _print(found: SideBySide, options: Run, files: list[Path]) -> None:
         objective = "" if row["objective"] is None else f"{row['objective']:.10g}"
         table.add_row(Text(str(row["algorithm"])), *cells, objective, f"{row['misfit']:.2g}", f"{row['queries']:,.0f}")
     console.print(table)
+    if not found.is_game:  # the value of a policy against itself is 0
+        console.print(f"values of every iterate certified to {found.evaluation_error:.1g}")
     if found.comparison.total_variation:
         distances = Table(title="largest total variation between two algorithms, over all iterates and states")
         for column in ("algorithms", "total variation", ""):
@@ -185,6 +192,7 @@ def _as_object(found: SideBySide, options: Run, files: list[Path]) -> dict[str, 
         "policy_shape": list(found.problem.policy_shape),
         "optimum": found.optimum,
         "error_bound": found.error_bound,
+        "evaluation_error": found.evaluation_error,
         "iterations": options.iterations,
         "step_size": found.step_size,
         "policy": options.policy,
