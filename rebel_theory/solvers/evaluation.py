@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import singledispatch
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -96,6 +96,8 @@ def evaluate(
     ------
     InvalidProblemError
         If a row of the policy is not a distribution, or its shape does not fit the problem.
+    ValueError
+        If there is no such method, or it does not apply: ``iterative`` with a discount of 1.
 
     Examples
     --------
@@ -107,6 +109,8 @@ def evaluate(
     >>> rt.evaluate(mdp, np.full((2, 2), 0.5)).values
     array([0., 2.])
     """
+    if method not in get_args(Method):
+        raise ValueError(f"method is {method!r}, expected one of {', '.join(map(repr, get_args(Method)))}")
     probs = problem.policy_rows(policy.probs if isinstance(policy, HasProbs) else policy)
     warm = None if initial_values is None else Start(_initial(problem, initial_values), None)
     found = evaluate_rows(problem, probs, method, warm, tolerance)

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import reference as ref
-from core.cases import dirichlet, make, preference
+from core.cases import KINDS, dirichlet, make, preference
 from scipy.sparse import coo_array, csc_array, csr_array, csr_matrix
 
 import rebel_theory as rt
@@ -328,3 +328,11 @@ def test_linear_mdp_unreachable_rows_stay(turned):
         final = rt.run(mdp, algorithm, n_iterations=2).final_policy.probs[0]
         np.testing.assert_array_equal(final[2:], 0.5)
         assert np.abs(final[:2] - 0.5).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_method_is_refused_with_the_options(kind):
+    case = make(kind, np.random.default_rng(0))
+    uniform = np.full(case.problem.policy_shape, 1 / case.problem.n_actions)
+    with pytest.raises(ValueError, match="method is 'typo', expected one of 'auto', 'dense', 'sparse', 'iterative'"):
+        rt.evaluate(case.problem, uniform, method="typo")
