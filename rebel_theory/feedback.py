@@ -16,11 +16,11 @@ class Feedback:
     Attributes
     ----------
     weights : shape (..., S)
-        d_pi: how often each row is met; sums to 1.
+        How often each row is met: d_pi, or a restart distribution; sums to 1.
     signal : shape (..., S, A)
         q_pi: mean reward, Q^pi, or expected payoff against pi. Defined up to a constant per row.
     visited : shape (..., S)
-        Rows with positive weight in exact arithmetic. ``weights`` may underflow to 0 where this is True, and
+        Rows of positive weight in exact arithmetic. ``weights`` may underflow to 0 where this is True, and
         a row that is never visited has no data: min-norm solutions leave it where it was.
     frequencies : shape (..., S, A), or None
         Empirical action frequencies of a sample; None when expectations are exact, under pi itself.

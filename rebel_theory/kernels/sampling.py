@@ -171,8 +171,11 @@ def pairs_with_rewards(state, rho, pi, base, n, reward, noise, sigma, counts, su
 
 
 @njit(cache=True)
-def pairs_with_outcomes(state, rho, pi, base, n, preference, counts, sums):
-    """The same for preferences: y'' ~ pi is shared by both terms; an outcome o counts as 2 o - 1."""
+def pairs_with_outcomes(state, rho, pi, base, n, preference, shared, counts, sums):
+    """The same for preferences: an outcome o against y'' ~ pi counts as 2 o - 1.
+
+    Both terms of a pair meet one y'' if ``shared``, each its own otherwise.
+    """
     rows, m = pi.shape
     paired = counts.shape[2] > 1
     cells = rows * m
@@ -190,6 +193,8 @@ def pairs_with_outcomes(state, rho, pi, base, n, preference, counts, sums):
         other = 0
         if paired:
             other = draw_alias(state, base_threshold, base_alias, x * m, m)
+            if not shared:
+                rival = draw_alias(state, rival_threshold, rival_alias, x * m, m)
             value -= 1.0 if uniform(state) < preference[x, other, rival] else -1.0
         counts[x, y, other] += 1.0
         sums[x, y, other] += value
@@ -260,10 +265,10 @@ def all_rewards(states, rho, pi, base, n, reward, noise, sigma, counts, sums):
 
 
 @njit(cache=True, parallel=True)
-def all_outcomes(states, rho, pi, base, n, preference, counts, sums):
+def all_outcomes(states, rho, pi, base, n, preference, shared, counts, sums):
     """Run :func:`pairs_with_outcomes` for every seed."""
     for k in prange(states.shape[0]):
-        pairs_with_outcomes(states[k], rho[k], pi[k], base[k], n, preference, counts[k], sums[k])
+        pairs_with_outcomes(states[k], rho[k], pi[k], base[k], n, preference, shared, counts[k], sums[k])
 
 
 @njit(cache=True, parallel=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TypeAlias
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import BoolArray, FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.pairs import FactorisedPairs, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import Problem
+from rebel_theory.problems.base import ROW_SUM_TOLERANCE, InvalidProblemError, checking, normalised
 from rebel_theory.solvers.evaluation import Evaluation, Start, evaluate_rows
-from rebel_theory.solvers.feedback import exact_feedback, reachable_rows, visited_rows
+from rebel_theory.solvers.feedback import reachable_rows, visited_rows
+
+States: TypeAlias = "str | ArrayLike"
 
 
 class Oracle(ABC):
@@ -25,11 +30,16 @@ class Oracle(ABC):
 
 
 class BoundOracle(ABC):
-    """An oracle at work: exact quantities for the record, and what the algorithm may see."""
+    """An oracle at work: exact quantities for the record, and what the algorithm may see.
 
-    def __init__(self, problem: Problem) -> None:
+    ``states`` says where rows are drawn from: "occupancy" (or another name whose law is d_pi), or a restart
+    distribution nu of shape ``problem.row_shape``.
+    """
+
+    def __init__(self, problem: Problem, states: States = "occupancy") -> None:
         self.problem = problem
-        self._reachable = reachable_rows(problem)
+        self._restart = None if isinstance(states, str) else _restart_rows(problem, states)
+        self._reachable = reachable_rows(problem) if self._restart is None else self._restart > 0
         self._latest: tuple[Policy, Evaluation] | None = None
 
     def evaluate(self, policy: Policy) -> Evaluation:
@@ -39,16 +49,30 @@ class BoundOracle(ABC):
             self._latest = (policy, evaluate_rows(self.problem, policy.probs, "auto", warm))
         return self._latest[1]
 
+    def sampling_weights(self, policy: Policy) -> FloatArray:
+        """Return the law of the sampled rows (..., S): d_pi, or the restart distribution nu."""
+        return self._weights(self.evaluate(policy))
+
+    def _weights(self, found: Evaluation) -> FloatArray:
+        return found.occupancy if self._restart is None else np.broadcast_to(self._restart, found.occupancy.shape)
+
+    def _visited(self, policy: Policy, found: Evaluation) -> BoolArray:
+        if self._restart is not None or policy.full_support:
+            return self._reachable
+        return visited_rows(self.problem, found, policy.log_probs > -np.inf)
+
     def exact_feedback(self, policy: Policy) -> Feedback:
-        """Return the exact feedback, whatever the algorithm is shown."""
+        """Return the exact feedback under the law of the sampled rows, whatever the algorithm is shown."""
         found = self.evaluate(policy)
-        full = policy.full_support
-        return exact_feedback(
-            found, self._reachable if full else visited_rows(self.problem, found, policy.log_probs > -np.inf)
+        weights = self._weights(found)
+        return Feedback(
+            weights=weights,
+            signal=found.q_values,
+            visited=np.broadcast_to(self._visited(policy, found), weights.shape),
         )
 
     def exact_pairs(self, policy: Policy, base: Base) -> FactorisedPairs:
-        """Return the population of pairs x ~ d, y ~ pi, y' ~ mu."""
+        """Return the population of pairs x ~ d_pi (or nu), y ~ pi, y' ~ mu."""
         exact = self.exact_feedback(policy)
         return FactorisedPairs(
             weights=exact.weights,
@@ -74,6 +98,42 @@ class BoundOracle(ABC):
     @abstractmethod
     def pairs(self, policy: Policy, base: Base) -> Pairs:
         """Return the regression data that the algorithm sees."""
+
+
+def check_states(what: str, states: States, names: tuple[str, ...] = ("occupancy",)) -> States:
+    """Return where rows are drawn from: one of ``names``, or a restart distribution as a read-only array.
+
+    Raises
+    ------
+    InvalidProblemError
+        For another name, or an array that is not a distribution over all its entries; :class:`BoundOracle` checks
+        its shape against the problem.
+    """
+    choices = ", ".join(f'"{name}"' for name in names)
+    if isinstance(states, str):
+        if states not in names:
+            raise InvalidProblemError(what, [f"states is {states!r}: use {choices} or a restart distribution (S,)"])
+        return states
+    with checking(what) as checks:
+        nu = checks.array("states", states, f"{choices} or the probabilities of a restart distribution (S,)")
+        axes = ("h", "s") if nu.ndim == 2 else ("s",)
+        if checks.require(nu.ndim in (1, 2), f"states has shape {nu.shape}, expected (S,), or (H, S) with a horizon"):
+            checks.finite("states", nu, axes)
+            checks.entries(nu < 0, "states", axes, nu, "is {value}, expected a probability in [0, 1]: remove the sign")
+            total = float(nu.sum())
+            if np.isfinite(total):
+                message = f"states sums to {total:.10g}, expected 1 (within 1e-8): normalise the distribution"
+                checks.require(abs(total - 1) <= ROW_SUM_TOLERANCE, message)
+    return nu
+
+
+def _restart_rows(problem: Problem, states: ArrayLike) -> FloatArray:
+    """Return nu as rows (S,), after checking its shape against the problem."""
+    nu, shape = np.asarray(states, dtype=np.float64), problem.row_shape
+    with checking("states") as checks:
+        axes = "one probability per step and state" if len(shape) == 2 else "one probability per row"
+        checks.require(nu.shape == shape, f"states has shape {nu.shape}, expected {shape}: {axes} of this problem")
+    return normalised(nu.reshape(-1))
 
 
 def seed_streams(seed: int, n_seeds: int, name: str = "run") -> list[Generator]:

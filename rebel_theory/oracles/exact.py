@@ -9,19 +9,36 @@ from numpy.random import Generator
 
 from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
-from rebel_theory.oracles.base import BoundOracle, Oracle
+from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
 from rebel_theory.pairs import Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import Problem
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Exact(Oracle):
-    """Population quantities: the regression over all pairs, never enumerated."""
+    """Population quantities: the regression over all pairs, never enumerated.
+
+    Parameters
+    ----------
+    states : "occupancy" or an array of shape (S,)
+        Where rows are weighted: the policy's own d_pi, or a restart distribution nu ((H, S) for a finite horizon),
+        under which the recorded regression error and misfit are then meant, too.
+
+    Raises
+    ------
+    InvalidProblemError
+        If ``states`` is neither, or does not fit the problem.
+    """
+
+    states: States = "occupancy"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "states", check_states("Exact", self.states))
 
     def bind(self, problem: Problem, rngs: list[Generator]) -> BoundOracle:
         """Return the exact oracle of a problem."""
-        return _BoundExact(problem)
+        return _BoundExact(problem, self.states)
 
 
 class _BoundExact(BoundOracle):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.random import Generator
 
 from rebel_theory.arrays import FloatArray
-from rebel_theory.problems import BernoulliNoise, ContextualBandit, GaussianNoise, PreferenceGame
+from rebel_theory.problems import BernoulliNoise, ContextualBandit, Game, GaussianNoise, PreferenceGame
+from rebel_theory.problems.base import InvalidProblemError
+
+Opponents: TypeAlias = Literal["shared", "separate"]
 
 
 class Sampler(Protocol):
@@ -29,6 +32,29 @@ class Sampler(Protocol):
 def sampler(problem: Any) -> Sampler:
     """Return how a problem is sampled."""
     raise TypeError(f"Sampled cannot observe a {type(problem).__name__}: use Exact()")
+
+
+@singledispatch
+def separate_sampler(problem: Any) -> Sampler:
+    """Return how a game is sampled when each answer of a pair meets its own y''."""
+    raise InvalidProblemError(
+        "Sampled", [f'opponents="separate" is for preference games: leave it out for a {type(problem).__name__}']
+    )
+
+
+@singledispatch
+def roll_in_sampler(problem: Any) -> Sampler:
+    """Return how a problem is sampled when rows are reached by roll-in; it does not read ``rho``."""
+    raise InvalidProblemError(
+        "Sampled", [f'states="roll-in" is not available for a {type(problem).__name__}: use "occupancy"']
+    )
+
+
+@roll_in_sampler.register(ContextualBandit)
+@roll_in_sampler.register(Game)
+def _(problem: ContextualBandit | Game) -> Sampler:
+    """Return the sampler itself: an episode of one step starts where it is sampled."""
+    return sampler(problem)
 
 
 @sampler.register(ContextualBandit)
@@ -62,8 +88,8 @@ class _Rewards:
 
 @sampler.register(PreferenceGame)
 class _Outcomes:
-    def __init__(self, problem: PreferenceGame) -> None:
-        self._preference = problem.preference
+    def __init__(self, problem: PreferenceGame, shared: bool = True) -> None:
+        self._preference, self._shared = problem.preference, shared
 
     def draw(
         self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
@@ -71,5 +97,10 @@ class _Outcomes:
     ) -> FloatArray:  # fmt: skip
         from rebel_theory.kernels import sampling as kernels
 
-        kernels.all_outcomes(states, rho, pi, mu, n, self._preference, counts, sums)
+        kernels.all_outcomes(states, rho, pi, mu, n, self._preference, self._shared, counts, sums)
         return np.full(len(rngs), float(n) * (2 if counts.shape[-1] > 1 else 1))
+
+
+@separate_sampler.register
+def _(problem: PreferenceGame) -> Sampler:
+    return _Outcomes(problem, shared=False)

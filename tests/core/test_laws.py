@@ -206,9 +206,10 @@ def test_compiled_samplers_are_interpreted_exactly():
                     counts, sums = np.zeros((s, a, width)), np.zeros((s, a, width))
                     take(kernels.pairs_with_rewards)(state, rho, pi, mu, n, reward, noise, 0.5, counts, sums)
                     filled += [counts, sums]
-                counts, sums = np.zeros((s, a, width)), np.zeros((s, a, width))
-                take(kernels.pairs_with_outcomes)(state, rho, pi, mu, n, p, counts, sums)
-                filled += [counts, sums]
+                for shared in (True, False):
+                    counts, sums = np.zeros((s, a, width)), np.zeros((s, a, width))
+                    take(kernels.pairs_with_outcomes)(state, rho, pi, mu, n, p, shared, counts, sums)
+                    filled += [counts, sums]
                 counts, sums = np.zeros((s, a, width)), np.zeros((s, a, width))
                 seen = take(kernels.pairs_with_roll_outs)(
                     state, rho, pi, mu, n, indptr, indices, threshold, alias, reward, 0.8, terminal, counts, sums

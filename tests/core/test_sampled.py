@@ -293,3 +293,63 @@ def test_sampled_npg_differs_by_cross_terms_that_vanish():
         apart.append(np.sqrt(((one - two) ** 2).mean()))
     assert apart[0] > 1e-3
     assert 5 < apart[0] / apart[1] < 20
+
+
+@pytest.mark.parametrize("opponents", ["shared", "separate"])
+def test_variance_with_one_opponent_or_two(opponents):
+    """One pair a seed, every (y, y') of a game: means and variances of its target by enumeration, 18 at |z| < 5."""
+    rng = np.random.default_rng(11)
+    pi, mu, k = np.array([[0.2, 0.5, 0.3]]), np.array([[0.4, 0.3, 0.3]]), 60_000
+    p = preference(rng, 1, 3) ** 2
+    p[0] = np.triu(p[0], 1) + np.tril(1 - p[0].T, -1) + 0.5 * np.eye(3)  # far from even: sharing matters
+    game, payoff = rt.PreferenceGame(p), 2 * p[0] - 1
+    bound = rt.Sampled(1, opponents=opponents).bind(game, seed_streams(12, k))
+    pairs = bound.pairs(rt.TabularPolicy.from_probs(pi), as_base(mu))
+    np.testing.assert_array_equal(bound.queries, 2)
+    for y, other in np.ndindex(3, 3):
+        seen = pairs.sums[pairs.counts[:, 0, y, other] == 1, 0, y, other]
+        assert set(np.unique(seen)) <= {-2.0, 0.0, 2.0}
+        difference = (payoff[y] - payoff[other]) @ pi[0]
+        if opponents == "shared":
+            variance = 2 - 2 * (pi[0] * payoff[y]) @ payoff[other] - difference**2
+        else:
+            variance = 2 - (payoff[y] @ pi[0]) ** 2 - (payoff[other] @ pi[0]) ** 2
+        assert abs(z_score(seen, difference)) < Z
+        assert abs(z_score((seen - difference) ** 2, variance)) < Z
+
+
+def test_two_opponents_have_the_larger_variance():
+    """E l(y, y'') l(y', y'') - l(y, pi) l(y', pi) is a covariance: summed over y, y' under one law it is >= 0."""
+    rng = np.random.default_rng(13)
+    game, k = rt.PreferenceGame(preference(rng, 1, 3)), 4_000
+    policy = rt.TabularPolicy.uniform(game)
+    spread = []
+    for opponents in ("shared", "separate"):
+        bound = rt.Sampled(50, opponents=opponents).bind(game, seed_streams(14, k))
+        z = bound.pairs(policy, as_base("uniform")).potentials()
+        spread.append(z.var(axis=0, ddof=1).sum())
+    assert spread[1] > spread[0] * 1.05
+
+
+@pytest.mark.parametrize("bad", [0, -3, 2.5, np.nan, np.inf, "many", None])
+def test_bad_sizes_are_refused(bad):
+    with pytest.raises(rt.InvalidProblemError, match=f"n_pairs is {bad}, expected an integer of at least 1"):
+        rt.Sampled(bad)
+
+
+def test_bad_opponents_are_refused():
+    for bad in ("both", 2, None):
+        with pytest.raises(rt.InvalidProblemError, match='use "shared" or "separate"'):
+            rt.Sampled(5, opponents=bad)
+    bandit = rt.ContextualBandit(np.eye(2))
+    with pytest.raises(rt.InvalidProblemError, match="leave it out for a ContextualBandit"):
+        rt.run(bandit, rt.Rebel(1.0), n_iterations=1, oracle=rt.Sampled(5, opponents="separate"))
+
+
+def test_roll_in_is_the_context_distribution_where_episodes_last_one_step():
+    bandit = rt.ContextualBandit(np.random.default_rng(0).random((3, 2)), noise=rt.BernoulliNoise())
+    one, two = (
+        rt.run(bandit, rt.Rebel(0.5), n_iterations=2, oracle=rt.Sampled(20, states=states), n_seeds=3).gap
+        for states in ("occupancy", "roll-in")
+    )
+    np.testing.assert_array_equal(one, two)
