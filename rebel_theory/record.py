@@ -91,14 +91,17 @@ class Recorder:
         g = np.where(np.isnan(g), np.inf, g)  # an action left the support: f and its mean are both -inf
         met = np.broadcast_to(exact.visited[..., None], g.shape)
         self._largest[..., t] = np.where(met, g, 0.0).max(axis=(-2, -1))
-        self._misfit[..., t] = misfit_bound(self._shift(exact.weights, np.exp(log_mu)), self._error[..., t])
+        bound = misfit_bound(self._shift(exact.weights, np.exp(log_mu)), self._error[..., t])
+        unseen = ((self._reference.weights > 0) & ~exact.visited).any(axis=-1)  # no error there says anything
+        self._misfit[..., t] = np.where(unseen, np.inf, bound)
 
     def _shift(self, weights: FloatArray, mu: FloatArray) -> FloatArray:
         """Return C_t: from the sampling distribution to d* x pi*, or to every policy in a game."""
-        if self._is_game:
-            smallest = np.where(weights[..., None] > 0, mu, 1.0).min(axis=(-2, -1))
-            with np.errstate(divide="ignore"):
-                return np.asarray(1 / smallest)
+        if self._is_game:  # the weights are the context distribution, unless rows are drawn from elsewhere
+            with np.errstate(divide="ignore", invalid="ignore"):
+                shift = self._reference.weights / weights
+                ratio = np.where(shift[..., None] > 0, shift[..., None] / mu, 0.0)
+            return np.asarray(ratio.max(axis=(-2, -1)))
         star = self._reference.policy
         assert star is not None
         joint = self._reference.weights[..., None] * star
