@@ -1,4 +1,4 @@
-"""Exact feedback, sub-optimality gaps and comparators: the one function in which problems differ."""
+"""Which rows a policy meets, sub-optimality gaps and comparators: where problems differ."""
 
 from __future__ import annotations
 
@@ -10,25 +10,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from rebel_theory.arrays import BoolArray, FloatArray
-from rebel_theory.feedback import Feedback
 from rebel_theory.problems import FiniteHorizonMDP, Game, LowRankGame, PreferenceGame, Problem, TabularMDP
 from rebel_theory.solvers.evaluation import Evaluation, evaluate_rows
 from rebel_theory.solvers.optimal import solve_rows
 
 _LP_ACTIONS = 400
-
-
-def exact_feedback(evaluation: Evaluation, visited: BoolArray) -> Feedback:
-    """Return the feedback of a policy from its evaluation (rows form) and the mask of the rows that it visits.
-
-    The mask is that of :func:`reachable_rows` for a policy with full support, of :func:`visited_rows` for one that
-    rules actions out.
-    """
-    return Feedback(
-        weights=evaluation.occupancy,
-        signal=evaluation.q_values,
-        visited=np.broadcast_to(visited, evaluation.occupancy.shape),
-    )
 
 
 @singledispatch
