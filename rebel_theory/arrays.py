@@ -21,9 +21,9 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     Entries of ``-inf`` stay ``-inf`` (an action ruled out); each row needs one finite entry. Nothing
     overflows: a row of ``(0, 1e6)`` gives ``(-1e6, 0)``.
     """
-    shifted = logits - logits.max(axis=-1, keepdims=True)  # (..., A), largest entry 0
-    normaliser: FloatArray = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    result: FloatArray = shifted - normaliser
+    # ufunc.reduce is what max() and sum() call in the end: on ten states the way there takes a third of the time
+    result: FloatArray = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)  # (..., A), largest entry 0
+    result -= np.log(np.add.reduce(np.exp(result), axis=-1, keepdims=True))
     return result
 
 
@@ -42,10 +42,9 @@ def sigmoid(x: FloatArray) -> FloatArray:
 
 def expectation(weights: FloatArray, values: FloatArray) -> FloatArray:
     """Return ``sum_a weights[..., a] values[..., a]`` with ``0 * inf = 0``, shape (...)."""
-    terms = np.multiply(
-        weights, values, where=weights > 0, out=np.zeros(np.broadcast_shapes(weights.shape, values.shape))
-    )
-    total: FloatArray = terms.sum(axis=-1)
+    shape = weights.shape if weights.shape == values.shape else np.broadcast_shapes(weights.shape, values.shape)
+    terms = np.multiply(weights, values, where=weights > 0, out=np.zeros(shape))
+    total: FloatArray = np.add.reduce(terms, axis=-1)
     return total
 
 
@@ -69,6 +68,11 @@ def read_only(array: FloatArray) -> FloatArray:
     view = array.view()
     view.setflags(write=False)
     return view
+
+
+def whole(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a writable C-ordered copy of ``array`` broadcast to ``shape``: what a kernel is compiled for once."""
+    return np.array(array if array.shape == shape else np.broadcast_to(array, shape), order="C")
 
 
 def frozen(array: Any, dtype: type = np.float64) -> NDArray[Any]:

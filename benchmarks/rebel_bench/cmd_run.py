@@ -30,7 +30,7 @@ class Run:
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
     """The problem: a name from `rebel-theory run list`, or any Gymnasium id that has a transition table."""
     algorithms: str = "rebel,npg,md"
-    """Which algorithms, joined by commas: rebel, npg, md, md-euclidean, md-tsallis."""
+    """Which algorithms, joined by commas: rebel, npg, npg-pairs, md, md-euclidean, md-tsallis."""
     iterations: int = 200
     """Updates of every algorithm."""
     step_size: Annotated[

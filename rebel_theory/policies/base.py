@@ -57,6 +57,10 @@ class Policy(ABC):
         """Return theta + eta F^+ E[g A] under the feedback's weights and frequencies."""
 
     @abstractmethod
+    def pair_natural_step(self: P, pairs: Pairs, step_size: FloatArray, solver: FisherSolver) -> P:
+        """Return theta + eta F^+ E[(g_y - g_y')(r_y - r_y')]/2 with the pair Fisher E[(g_y - g_y')(g_y - g_y')^T]/2."""
+
+    @abstractmethod
     def project(self: P, log_target: FloatArray, feedback: Feedback) -> P:
         """Return the member of the class closest to the target in E_{x~d} KL(target || pi_theta)."""
 

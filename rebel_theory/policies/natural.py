@@ -26,7 +26,17 @@ class FisherSolver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PseudoInverse:
-    """x = F^+ E[g A], computed as the minimum-norm regression of the advantage on the score (Kakade 2001)."""
+    """x = F^+ E[g A], computed as the minimum-norm regression of the advantage on the score (Kakade 2001).
+
+    Parameters
+    ----------
+    explicit : bool
+        Write out the Fisher blocks of a tabular class and solve them by LAPACK, O(A^3) a row, where by default they
+        are solved in O(A) as a diagonal plus rank one: the same system and, to rounding, the same solution.
+        Other classes always form their scores.
+    """
+
+    explicit: bool = False
 
     def solve(
         self, scores: FloatArray, weights: FloatArray, advantage: FloatArray, scale: FloatArray | float = 0.0

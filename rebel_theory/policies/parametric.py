@@ -127,6 +127,14 @@ class ParametricPolicy(Policy):
         )
         return self.with_theta(self.theta + per_row(step_size, 1) * direction)
 
+    def pair_natural_step(self: P, pairs: Pairs, step_size: FloatArray, solver: FisherSolver) -> P:
+        """Return the step of the pair Fisher; g_y - g_y' = J_y - J_y', for the mean score cancels."""
+        jacobian = self.jacobian()
+        differences, rewards = pairs.rows(jacobian)  # (..., n, p) and (..., n), scaled by root weights
+        half = np.full(differences.shape[:-1], 0.5)
+        direction = solver.solve(differences, half, rewards, np.sqrt(0.5) * pairs.magnitude(jacobian))
+        return self.with_theta(self.theta + per_row(step_size, 1) * direction)
+
     def project(self: P, log_target: FloatArray, feedback: Feedback) -> P:
         """Return the minimiser of E_{x~d} KL(target || pi_theta) by Fisher scoring with step halving.
 

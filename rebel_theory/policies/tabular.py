@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import BoolArray, FloatArray, log_softmax, read_only, safe_log
+from rebel_theory.arrays import FloatArray, expectation, log_softmax, read_only, safe_log, whole
 from rebel_theory.feedback import Feedback
 from rebel_theory.pairs import Pairs
 from rebel_theory.policies.base import Policy, check_fit, per_row
@@ -87,61 +87,69 @@ class TabularPolicy(Policy):
         return self.step(pairs.potentials(), step_size)
 
     def natural_step(self, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> Self:
-        """Return logits + eta F^+ E[g A]; F is block-diagonal, one block d(s) (diag pi - pi pi^T) a row."""
-        log_pi = self.log_probs
-        if feedback.frequencies is None and isinstance(solver, PseudoInverse):
-            direction = _equilibrated_fisher_solve(log_pi, feedback.signal)
-        else:
-            direction = _block_solve(log_pi, feedback, solver)
+        """Return logits + eta F^+ E[g A]; F is block-diagonal, one block d(s) (diag pi - pi pi^T) a row.
+
+        ``PseudoInverse()`` solves a block in O(A), as the diagonal plus rank one that it is;
+        ``PseudoInverse(explicit=True)`` and the other solvers are given it written out.
+        """
+        if isinstance(solver, PseudoInverse):
+            return self.step((_explicit if solver.explicit else _eliminated)(self, feedback), step_size)
+        direction = _block_solve(self.log_probs, feedback, solver)
         return self.step(np.where(feedback.visited[..., None], direction, 0.0), step_size)
+
+    def pair_natural_step(self, pairs: Pairs, step_size: FloatArray, solver: FisherSolver) -> Self:
+        """Return the step of the pair Fisher, whose blocks are halved Laplacians of the rows' pair graphs.
+
+        Their system is the normal equation of REBEL's regression (E3): ``PseudoInverse()`` solves it by the same
+        elimination, ``PseudoInverse(explicit=True)`` and the other solvers are given the score differences.
+        """
+        if isinstance(solver, PseudoInverse) and not solver.explicit:
+            return self.step(pairs.potentials(), step_size)
+        return self.step(_pair_blocks(self.log_probs.shape, pairs, solver), step_size)
 
     def project(self, log_target: FloatArray, feedback: Feedback) -> Self:
         """Return the target itself at every visited row: the class contains it."""
         return self._trusted(np.where(feedback.visited[..., None], log_target, self.log_probs))
 
 
-_DENSE_ACTIONS = 64  # up to here the Fisher block is written out and solved by LAPACK
+def _eliminated(policy: TabularPolicy, feedback: Feedback) -> FloatArray:
+    """Return F^+ E[g A] (..., S, A) by elimination, under the policy or under a sample's frequencies."""
+    from rebel_theory.kernels.fisher import solve_fisher_rows
+
+    pi, signal = policy.probs if feedback.frequencies is None else feedback.frequencies, feedback.signal
+    support = policy.log_probs > -np.inf if feedback.frequencies is None else pi > 0
+    # one policy may meet a batch of signals
+    shape = signal.shape if signal.shape == pi.shape else np.broadcast_shapes(pi.shape, signal.shape)
+    rows, x = (-1, shape[-1]), whole(signal, shape)
+    solve_fisher_rows(
+        whole(pi, shape).reshape(rows),
+        whole(support, shape).reshape(rows),
+        whole(feedback.visited, shape[:-1]).reshape(-1),
+        x.reshape(rows),
+    )
+    return x
 
 
-def _equilibrated_fisher_solve(log_pi: FloatArray, signal: FloatArray) -> FloatArray:
-    """Return F^+ E[g A] of every row for the exact Fisher block, accurate for probabilities of any size.
+def _explicit(policy: TabularPolicy, feedback: Feedback) -> FloatArray:
+    """Return F^+ E[g A] (..., S, A) with every block written out and solved by LAPACK, O(A^3) a row.
 
     Row a of F x = E[g A] is pi_a times g_a . x = A_a, g_a = e_a - pi the score; dividing by pi_a keeps the
     solution set and removes the scale. F has the ones vector as its kernel, so the equation of the likeliest
     action is replaced by x = 0 there, and the mean over the support is taken off afterwards: the minimum norm.
     A pseudo-inverse by singular values would instead drop every action with probability below 1e-16.
     """
-    log_pi, signal = np.broadcast_arrays(log_pi, signal)  # one policy may meet a batch of signals
-    pi = np.exp(log_pi)
-    support: BoolArray = log_pi > -np.inf
-    n = log_pi.shape[-1]
-    if n > _DENSE_ACTIONS:
-        return _eliminated(pi, signal, support)
-    system = np.eye(n) - np.where(support[..., :, None], pi[..., None, :], 0.0)  # rows g_a; e_a off the support
-    ground = log_pi.argmax(axis=-1)[..., None, None]  # (..., S, 1, 1)
-    np.put_along_axis(system, ground, np.eye(n)[ground[..., 0, 0]][..., None, :], axis=-2)
-    centred = signal - (pi * signal).sum(axis=-1, keepdims=True)
-    right = np.where(support, centred, 0.0)
+    pi = policy.probs if feedback.frequencies is None else feedback.frequencies
+    support = policy.log_probs > -np.inf if feedback.frequencies is None else pi > 0
+    support = support & feedback.visited[..., None]
+    pi, signal, support = np.broadcast_arrays(pi, feedback.signal, support)
+    eye = np.eye(pi.shape[-1])
+    system = eye - np.where(support[..., :, None], pi[..., None, :], 0.0)  # rows g_a; e_a off the support
+    ground = pi.argmax(axis=-1)[..., None, None]  # (..., S, 1, 1)
+    np.put_along_axis(system, ground, eye[ground[..., 0, 0]][..., None, :], axis=-2)
+    right = np.where(support, signal - expectation(pi, signal)[..., None], 0.0)
     np.put_along_axis(right, ground[..., 0], 0.0, axis=-1)
     x = np.linalg.solve(system, right[..., None])[..., 0]
-    mean = (x * support).sum(axis=-1, keepdims=True) / support.sum(axis=-1, keepdims=True)
-    return np.where(support, x - mean, 0.0)
-
-
-def _eliminated(pi: FloatArray, signal: FloatArray, support: BoolArray) -> FloatArray:
-    """Return the same solution with c = pi . x eliminated, O(A) a row where the matrix has A^2 entries.
-
-    Rows other than the likeliest action's read x_a = A_a + c, its own x_g = 0; so c = sum_{a != g} pi_a (A_a + c).
-    """
-    advantage = np.where(support, signal - (pi * signal).sum(axis=-1, keepdims=True), 0.0)
-    ground = pi.argmax(axis=-1)[..., None]
-    likeliest = np.take_along_axis(pi, ground, axis=-1)
-    others = pi.copy()
-    np.put_along_axis(others, ground, 0.0, axis=-1)
-    c = (others * advantage).sum(axis=-1, keepdims=True) / likeliest
-    x = np.where(support, advantage + c, 0.0)
-    np.put_along_axis(x, ground, 0.0, axis=-1)
-    mean = x.sum(axis=-1, keepdims=True) / support.sum(axis=-1, keepdims=True)
+    mean = (x * support).sum(axis=-1, keepdims=True) / np.maximum(support.sum(axis=-1, keepdims=True), 1)
     return np.where(support, x - mean, 0.0)
 
 
@@ -157,3 +165,12 @@ def _block_solve(log_pi: FloatArray, feedback: Feedback, solver: FisherSolver) -
     weights = feedback.weights[..., None] * frequencies
     direction = solver.solve(scores, weights, advantage)
     return np.where(log_pi > -np.inf, direction, 0.0)
+
+
+def _pair_blocks(shape: tuple[int, ...], pairs: Pairs, solver: FisherSolver) -> FloatArray:
+    """Return the solver's answer for every row's pair Fisher block, from score differences e_y - e_y'."""
+    s, a = shape[-2:]
+    differences, rewards = pairs.rows(np.broadcast_to(np.eye(a), (s, a, a)))  # row after row, as many in each
+    differences = differences.reshape(*differences.shape[:-2], s, -1, a)
+    rewards = rewards.reshape(differences.shape[:-1])
+    return solver.solve(differences, np.full(rewards.shape, 0.5), rewards)

@@ -10,7 +10,6 @@ from large.test_chains import COMPILED
 
 import rebel_theory as rt
 from rebel_theory.kernels.games import skew_product
-from rebel_theory.policies import tabular
 
 N = 300 if COMPILED else 257
 
@@ -61,22 +60,6 @@ def test_low_rank_and_dense_games_make_the_same_runs(algorithm):
         np.testing.assert_allclose(one.kl, two.kl, atol=1e-10)
         batch = dirichlet(rng, 4, 1, n)
         np.testing.assert_allclose(rt.duality_gap(low, batch), rt.duality_gap(dense, batch), atol=1e-14)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_fisher_blocks_by_elimination_and_by_lapack(seed, monkeypatch):
-    """The same natural gradient for actions ruled out, nearly so, and of any number."""
-    rng = np.random.default_rng(seed)
-    logits = rng.standard_normal((4, 70)) * [[1.0], [5.0], [30.0], [1.0]]
-    logits[3, 10:20] = -np.inf
-    signal = rng.standard_normal((4, 70))
-    policy = rt.TabularPolicy(logits)
-    found = tabular._equilibrated_fisher_solve(policy.log_probs, signal)
-    monkeypatch.setattr(tabular, "_DENSE_ACTIONS", 1000)
-    np.testing.assert_allclose(found, tabular._equilibrated_fisher_solve(policy.log_probs, signal), atol=1e-12)
-    fisher = np.diag(policy.probs[0]) - np.outer(policy.probs[0], policy.probs[0])
-    gradient = policy.probs[0] * (signal[0] - policy.probs[0] @ signal[0])
-    np.testing.assert_allclose(found[0], np.linalg.pinv(fisher) @ gradient, atol=1e-9)
 
 
 def test_faults_are_named_above_a_thousand_actions():

@@ -19,11 +19,19 @@ if TYPE_CHECKING:
 ALGORITHMS: dict[str, Callable[[float, str], rt.Algorithm]] = {
     "rebel": lambda eta, base: rt.Rebel(eta, base=base),
     "npg": lambda eta, base: rt.NaturalPolicyGradient(eta),
+    "npg-pairs": lambda eta, base: rt.NaturalPolicyGradient(eta, fisher="pairs"),
     "md": lambda eta, base: rt.MirrorDescent(eta),
     "md-euclidean": lambda eta, base: rt.MirrorDescent(eta, mirror_map="euclidean"),
     "md-tsallis": lambda eta, base: rt.MirrorDescent(eta, mirror_map=rt.TsallisMap(0.5)),
 }
-LABELS = {"rebel": "REBEL", "npg": "NPG", "md": "MD", "md-euclidean": "MD (Euclidean)", "md-tsallis": "MD (Tsallis)"}
+LABELS = {
+    "rebel": "REBEL",
+    "npg": "NPG",
+    "npg-pairs": "NPG (pair Fisher)",
+    "md": "MD",
+    "md-euclidean": "MD (Euclidean)",
+    "md-tsallis": "MD (Tsallis)",
+}
 
 
 def check_numbers(options: Run) -> None:
