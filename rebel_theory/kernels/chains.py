@@ -1,4 +1,4 @@
-"""Numba kernels of dynamic programming: sweeps, pushes, band factors.
+"""Numba kernels of policy evaluation: the chain of a policy, sweeps over it, the certifying pass.
 
 Python validates and allocates, a kernel fills. Import this module inside functions only: it loads Numba. A chain
 is the CSR form (data, indices, indptr) of a policy's transition P_pi (S, S); an MDP that of P (S * A, S).
@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 
 _FAST = {"reassoc", "contract", "nsz"}
+_UNIT = np.finfo(np.float64).eps / 2
+_TRIAL = 5  # sweeps before their rate is judged
 
 
 @njit(cache=True)
@@ -47,17 +49,26 @@ def mix_csr(probs, data, indices, indptr, slot, out_data, out_indices, out_indpt
 
 @njit(cache=True, fastmath=_FAST)
 def mix_dense(probs, transition, out):
-    """Fill ``out`` (S, S) with P_pi for ``transition`` (S, A, S)."""
+    """Fill ``out`` (S, S) with P_pi for ``transition`` (S, A, S); actions of probability 0 are not read."""
     n_states, n_actions = probs.shape
+    played = np.empty(n_actions, np.int64)
     for s in range(n_states):
-        row = out[s]
-        row[:] = probs[s, 0] * transition[s, 0]
-        for a in range(1, n_actions):
-            p = probs[s, a]
-            if p != 0.0:
-                source = transition[s, a]
-                for t in range(n_states):
-                    row[t] += p * source[t]
+        n = 0
+        for a in range(n_actions):
+            played[n] = a
+            n += probs[s, a] != 0.0
+        row, pi = out[s], probs[s]
+        row[:] = 0.0
+        for k in range(0, n - n % 4, 4):  # four actions at a time: a quarter of the traffic of ``row``
+            a, b, c, d = played[k], played[k + 1], played[k + 2], played[k + 3]
+            p_a, p_b, p_c, p_d = transition[s, a], transition[s, b], transition[s, c], transition[s, d]
+            for t in range(n_states):
+                row[t] += (pi[a] * p_a[t] + pi[b] * p_b[t]) + (pi[c] * p_c[t] + pi[d] * p_d[t])
+        for k in range(n - n % 4, n):
+            a = played[k]
+            p_a = transition[s, a]
+            for t in range(n_states):
+                row[t] += pi[a] * p_a[t]
 
 
 @njit(cache=True)
@@ -67,22 +78,6 @@ def _residual_csr(data, indices, indptr, reward, gamma, w, g):
         total = 0.0
         for k in range(indptr[s], indptr[s + 1]):
             total += data[k] * w[indices[k]]
-        value = reward[s] + gamma * total - w[s]
-        g[s] = value
-        low = min(low, value)
-        high = max(high, value)
-    return low, high
-
-
-@njit(cache=True, fastmath=_FAST)
-def _residual_dense(p_pi, reward, gamma, w, g):
-    low, high = np.inf, -np.inf
-    n = w.shape[0]
-    for s in range(n):
-        total = 0.0
-        row = p_pi[s]
-        for t in range(n):
-            total += row[t] * w[t]
         value = reward[s] + gamma * total - w[s]
         g[s] = value
         low = min(low, value)
@@ -105,20 +100,6 @@ def sweep_csr(data, indices, indptr, reward, gamma, w, g, tolerance, n_sweeps):
         for s in range(w.shape[0]):
             w[s] += g[s] - middle
         low, high = _residual_csr(data, indices, indptr, reward, gamma, w, g)
-    return n_sweeps, low, high
-
-
-@njit(cache=True)
-def sweep_dense(p_pi, reward, gamma, w, g, tolerance, n_sweeps):
-    """:func:`sweep_csr` for a dense P_pi (S, S)."""
-    low, high = _residual_dense(p_pi, reward, gamma, w, g)
-    for k in range(n_sweeps):
-        if high - low <= tolerance:
-            return k, low, high
-        middle = 0.5 * (low + high)
-        for s in range(w.shape[0]):
-            w[s] += g[s] - middle
-        low, high = _residual_dense(p_pi, reward, gamma, w, g)
     return n_sweeps, low, high
 
 
@@ -148,156 +129,82 @@ def gauss_seidel_csr(data, indices, indptr, reward, gamma, w, g, tolerance, n_pa
     return n_pairs, low, high
 
 
-@njit(cache=True)
-def _apply(data, indices, indptr, gamma, x, transposed, out):
-    """Fill ``out`` with (I - gamma P) x, or its transpose's product."""
-    n = x.shape[0]
-    if transposed:
-        out[:] = x
-        for s in range(n):
-            push = gamma * x[s]
-            for k in range(indptr[s], indptr[s + 1]):
-                out[indices[k]] -= data[k] * push
-    else:
-        for s in range(n):
-            total = 0.0
-            for k in range(indptr[s], indptr[s + 1]):
-                total += data[k] * x[indices[k]]
-            out[s] = x[s] - gamma * total
-
-
-@njit(cache=True)
-def bicgstab_csr(data, indices, indptr, gamma, transposed, x, residual, tolerance, n_steps):
-    """Add to ``x`` an approximate solution of (I - gamma P) e = ``residual`` (S,); return the steps taken.
-
-    Stabilised bi-conjugate gradients (van der Vorst 1992), which give no guarantee: the caller measures the residual
-    again. ``residual`` is updated by recurrence; the return value is 0 on immediate breakdown.
-    """
-    n = x.shape[0]
-    shadow, p, v = residual.copy(), residual.copy(), np.empty(n)
-    t = np.empty(n)
-    rho = np.dot(shadow, residual)
-    for step in range(n_steps):
-        _apply(data, indices, indptr, gamma, p, transposed, v)
-        denominator = np.dot(shadow, v)
-        if rho == 0.0 or denominator == 0.0 or not np.isfinite(denominator):
-            return step
-        alpha = rho / denominator
-        for s in range(n):
-            residual[s] -= alpha * v[s]
-        _apply(data, indices, indptr, gamma, residual, transposed, t)
-        tt = np.dot(t, t)
-        omega = np.dot(t, residual) / tt if tt > 0.0 else 0.0
-        largest = 0.0
-        for s in range(n):
-            x[s] += alpha * p[s] + omega * residual[s]
-            residual[s] -= omega * t[s]
-            largest = max(largest, abs(residual[s]))
-        if largest <= tolerance or omega == 0.0:
-            return step + 1
-        new = np.dot(shadow, residual)
-        beta = (new / rho) * (alpha / omega)
-        rho = new
-        for s in range(n):
-            p[s] = residual[s] + beta * (p[s] - omega * v[s])
-    return n_steps
-
-
-@njit(cache=True)
-def visit_residual_csr(data, indices, indptr, gamma, start, d, residual):
-    """Fill ``residual`` with start + gamma P^T d - d; return its absolute sum."""
-    residual[:] = start - d
-    for s in range(d.shape[0]):
-        push = gamma * d[s]
-        if push != 0.0:
-            for k in range(indptr[s], indptr[s + 1]):
-                residual[indices[k]] += data[k] * push
-    return np.abs(residual).sum()
-
-
-@njit(cache=True)
-def push_csr(data, indices, indptr, gamma, start, d, residual, tolerance, n_pairs):
-    """Move ``residual`` into visits ``d`` by pairs of Gauss-Seidel pushes, down and up the states; return what is left.
-
-    d + (I - gamma P^T)^{-1} residual is the same before and after, so the absolute sum that is left, over 1 - gamma,
-    bounds the L1 error. After each pair d is scaled to its known total, which removes the slowest mode.
-    """
-    n = d.shape[0]
-    total = start.sum() / (1.0 - gamma)
-    left = np.abs(residual).sum()
-    for _ in range(n_pairs):
-        if left <= tolerance:
-            return left
-        for turn in range(2 * n):
-            s = turn if turn < n else 2 * n - 1 - turn
-            mass = residual[s]
-            if mass == 0.0:
-                continue
-            own = 0.0
-            for k in range(indptr[s], indptr[s + 1]):
-                if indices[k] == s:
-                    own += data[k]
-            mass /= 1.0 - gamma * own
-            d[s] += mass
-            residual[s] = 0.0
-            for k in range(indptr[s], indptr[s + 1]):
-                if indices[k] != s:
-                    residual[indices[k]] += gamma * data[k] * mass
-        have = d.sum()
-        if have > 0.5 * total:
-            scale = total / have
-            for s in range(n):
-                d[s] *= scale
-                residual[s] = scale * residual[s] + (1.0 - scale) * start[s]
-        left = np.abs(residual).sum()
-    return left
-
-
-@njit(cache=True)
-def forward_csr(data, indices, indptr, gamma, start, d, new, tolerance, n_sweeps):
-    """Iterate d <- start + gamma P^T d, scaled to its known total, until it moves by ``tolerance``; return the move."""
-    n = d.shape[0]
-    total = start.sum() / (1.0 - gamma)
-    moved = np.inf
-    for _ in range(n_sweeps):
-        new[:] = start
-        for s in range(n):
-            push = gamma * d[s]
-            for k in range(indptr[s], indptr[s + 1]):
-                new[indices[k]] += data[k] * push
-        scale = total / new.sum()
-        moved = 0.0
-        for s in range(n):
-            value = scale * new[s]
-            moved += abs(value - d[s])
-            d[s] = value
-        if moved <= tolerance:
-            break
-    return moved
-
-
 @njit(cache=True, fastmath=_FAST)
-def forward_dense(p_pi, start, gamma, d, new, tolerance, n_sweeps):
-    """Iterate d <- start + gamma P^T d, scaled to its known total, until it moves by ``tolerance``; return the move."""
-    n = d.shape[0]
+def _pass_dense(p_pi, reward, gamma, w, g, d, pushed):
+    """Fill g = r + gamma P w - w and ``pushed`` = P^T d in one reading of P; return min g, max g."""
+    n = w.shape[0]
+    pushed[:] = 0.0
+    whole = n - n % 4
+    for s in range(0, whole, 4):  # four rows at a time: a quarter of the traffic of ``pushed``
+        row_a, row_b, row_c, row_d = p_pi[s], p_pi[s + 1], p_pi[s + 2], p_pi[s + 3]
+        at_a, at_b, at_c, at_d = d[s], d[s + 1], d[s + 2], d[s + 3]
+        sum_a, sum_b, sum_c, sum_d = 0.0, 0.0, 0.0, 0.0
+        for t in range(n):
+            x = w[t]
+            sum_a += row_a[t] * x
+            sum_b += row_b[t] * x
+            sum_c += row_c[t] * x
+            sum_d += row_d[t] * x
+            pushed[t] += (at_a * row_a[t] + at_b * row_b[t]) + (at_c * row_c[t] + at_d * row_d[t])
+        g[s], g[s + 1], g[s + 2], g[s + 3] = sum_a, sum_b, sum_c, sum_d
+    for s in range(whole, n):
+        total = 0.0
+        for t in range(n):
+            total += p_pi[s, t] * w[t]
+            pushed[t] += d[s] * p_pi[s, t]
+        g[s] = total
+    low, high = np.inf, -np.inf
+    for s in range(n):
+        g[s] = reward[s] + gamma * g[s] - w[s]
+        low, high = min(low, g[s]), max(high, g[s])
+    return low, high
+
+
+@njit(cache=True)
+def span_limit(low, high, w, reward, gamma, tolerance):
+    """Return the span of g at which w is good to ``tolerance`` of the largest value, or to rounding."""
+    size, largest = 0.0, 0.0
+    for s in range(w.shape[0]):
+        size, largest = max(size, abs(w[s])), max(largest, abs(reward[s]))
+    scale = 0.5 * abs(low + high) / (1.0 - gamma) + size
+    return max(2.0 * tolerance * (1.0 - gamma) * scale, 16.0 * _UNIT * (largest + 2.0 * size))
+
+
+@njit(cache=True)
+def sweep_dense(p_pi, reward, start, gamma, tolerance, w, d, g, pushed, budget):
+    """Improve values w and visits d of a dense chain (S, S) by sweeps that serve both; return whether they are good.
+
+    Values as in :func:`sweep_csr`. Visits by d <- start + gamma P^T d, scaled to their known total: the move of a step
+    bounds what is left of a zero-sum change, up to gamma / (1 - gamma). Gives up after ``budget`` sweeps, or where the
+    decay of the first spans predicts more than half as many.
+    """
     total = start.sum() / (1.0 - gamma)
-    moved = np.inf
-    for _ in range(n_sweeps):
-        new[:] = start
-        for s in range(n):
-            push = gamma * d[s]
-            row = p_pi[s]
-            for t in range(n):
-                new[t] += push * row[t]
-        scale = total / new.sum()
-        moved = 0.0
-        for s in range(n):
-            value = scale * new[s]
+    small, moved = max(8.0 * _UNIT, 0.1 * tolerance) / (1.0 - gamma), np.inf
+    low, high = _pass_dense(p_pi, reward, gamma, w, g, d, pushed)
+    first = 0.0
+    for k in range(budget):
+        span, limit = high - low, span_limit(low, high, w, reward, gamma, tolerance)
+        if span <= limit and moved <= small:
+            return True
+        if k == 1:
+            first = span
+        if k == _TRIAL and span > limit:
+            if not 0.0 < span < first:
+                return False
+            if 2.0 * np.log(span / limit) * (_TRIAL - 1) > budget * np.log(first / span):
+                return False
+        middle, arrived = 0.5 * (low + high), 0.0
+        for s in range(w.shape[0]):
+            w[s] += g[s] - middle
+            pushed[s] = start[s] + gamma * pushed[s]
+            arrived += pushed[s]
+        scale, moved = total / arrived, 0.0
+        for s in range(w.shape[0]):
+            value = scale * pushed[s]
             moved += abs(value - d[s])
             d[s] = value
-        if moved <= tolerance:
-            break
-    return moved
+        low, high = _pass_dense(p_pi, reward, gamma, w, g, d, pushed)
+    return False
 
 
 @njit(cache=True)
@@ -357,65 +264,3 @@ def row_deviation(data, indptr):
         worst = max(worst, abs(total + lost))
         longest = max(longest, np.int64(indptr[row + 1] - indptr[row]))
     return worst, longest
-
-
-@njit(cache=True)
-def bandwidth(indices, indptr):
-    """Return how far a chain's entries lie below and above the diagonal."""
-    lower, upper = 0, 0
-    for s in range(indptr.shape[0] - 1):
-        for k in range(indptr[s], indptr[s + 1]):
-            lower = max(lower, s - np.int64(indices[k]))
-            upper = max(upper, np.int64(indices[k]) - s)
-    return lower, upper
-
-
-@njit(cache=True, fastmath=_FAST)
-def factor_band(data, indices, indptr, gamma, lower, upper, lu):
-    """Fill ``lu`` (S, lower + 1 + upper) with the factors of I - gamma P; entry (i, j) is at column j - i + lower.
-
-    No pivoting: the rows are diagonally dominant, and elimination keeps them so (Higham 2002, section 9.5).
-    """
-    n = lu.shape[0]
-    lu[:] = 0.0
-    for s in range(n):
-        lu[s, lower] = 1.0
-        for k in range(indptr[s], indptr[s + 1]):
-            lu[s, np.int64(indices[k]) - s + lower] -= gamma * data[k]
-    for j in range(n):
-        pivot = lu[j, lower]
-        width = min(upper, n - 1 - j)
-        for i in range(j + 1, min(j + lower, n - 1) + 1):
-            if lu[i, j - i + lower] != 0.0:
-                factor = lu[i, j - i + lower] / pivot
-                lu[i, j - i + lower] = factor
-                target = lu[i, j - i + lower + 1 : j - i + lower + 1 + width]
-                source = lu[j, lower + 1 : lower + 1 + width]
-                for c in range(width):
-                    target[c] -= factor * source[c]
-
-
-@njit(cache=True)
-def solve_band(lu, lower, upper, x):
-    """Overwrite ``x`` (S,) with the solution of L U x = x."""
-    n = x.shape[0]
-    for i in range(n):
-        for j in range(max(0, i - lower), i):
-            x[i] -= lu[i, j - i + lower] * x[j]
-    for i in range(n - 1, -1, -1):
-        for j in range(i + 1, min(n, i + upper + 1)):
-            x[i] -= lu[i, j - i + lower] * x[j]
-        x[i] /= lu[i, lower]
-
-
-@njit(cache=True)
-def solve_band_transposed(lu, lower, upper, x):
-    """Overwrite ``x`` (S,) with the solution of (L U)^T x = x."""
-    n = x.shape[0]
-    for i in range(n):
-        x[i] /= lu[i, lower]
-        for j in range(i + 1, min(n, i + upper + 1)):
-            x[j] -= lu[i, j - i + lower] * x[i]
-    for i in range(n - 1, -1, -1):
-        for j in range(max(0, i - lower), i):
-            x[j] -= lu[i, j - i + lower] * x[i]

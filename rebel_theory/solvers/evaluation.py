@@ -224,20 +224,25 @@ def _evaluate_chains(problem: TabularMDP, probs: FloatArray, warm: Start | None,
     """Return the evaluation of a batch of policies with a discount below 1, one policy (and instance) at a time."""
     gamma, (s, a) = problem.discount, problem.policy_shape
     lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
-    policies = np.broadcast_to(probs, (*lead, s, a))
-    rewards = np.broadcast_to(problem.reward, (*lead, s, a))
-    starts = np.broadcast_to(problem.initial_dist, (*lead, s))
     values, visits, q, bound = np.empty((*lead, s)), np.empty((*lead, s)), np.empty((*lead, s, a)), 0.0
+
+    def at(array: FloatArray, n_axes: int) -> FloatArray:
+        """Return the part of an array whose leading axes broadcast against the batch."""
+        if array.ndim == n_axes:
+            return array
+        own = array.shape[-n_axes:]
+        single: FloatArray = (array if array.shape == (*lead, *own) else np.broadcast_to(array, (*lead, *own)))[place]
+        return single
+
     for place in np.ndindex(*lead):
-        at = None
+        near = None
         if warm is not None:
-            old = None if warm.occupancy is None else np.broadcast_to(warm.occupancy, (*lead, s))[place] / (1 - gamma)
-            at = Warm(np.broadcast_to(warm.values, (*lead, s))[place], old)
-        instance = problem
+            old = None if warm.occupancy is None else at(warm.occupancy, 1) / (1 - gamma)
+            near = Warm(at(warm.values, 1), old)
+        reward, start, instance = at(problem.reward, 2), at(problem.initial_dist, 1), problem
         if not problem.is_sparse and problem.transition.ndim > 3:
-            p = np.broadcast_to(problem.transition, (*lead, s, a, s))[place]
-            instance = TabularMDP(p, rewards[place], discount=gamma, initial_dist=starts[place])
-        found = evaluate_chain(instance, policies[place], rewards[place], starts[place], at, tolerance)
+            instance = TabularMDP(at(problem.transition, 3), reward, discount=gamma, initial_dist=start)
+        found = evaluate_chain(instance, at(probs, 2), reward, start, near, tolerance)
         values[place], q[place], visits[place] = found.values, found.q_values, found.visits
         bound = max(bound, found.error_bound)
     occupancy, mass = _normalise(visits, gamma)

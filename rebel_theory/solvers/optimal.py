@@ -10,10 +10,10 @@ import numpy as np
 
 from rebel_theory.arrays import FloatArray, expectation
 from rebel_theory.problems import ContextualBandit, FiniteHorizonMDP, LinearMDP, Problem, TabularMDP
-from rebel_theory.solvers.chains import transitions
 from rebel_theory.solvers.evaluation import Evaluation, Start, evaluate_rows, q_from_values
 from rebel_theory.solvers.linear_systems import SMALL, rounding
 from rebel_theory.solvers.span_iteration import span_iteration
+from rebel_theory.solvers.transitions import transitions
 
 _MAX_IMPROVEMENTS = 10_000
 _TIE = 1e-13  # relative: an action must beat the present one by more than rounding, or iteration could cycle

@@ -9,7 +9,7 @@ import numpy as np
 
 from rebel_theory.arrays import FloatArray, IntArray
 from rebel_theory.problems import TabularMDP
-from rebel_theory.solvers.chains import transitions
+from rebel_theory.solvers.transitions import transitions
 
 _UNIT = np.finfo(np.float64).eps / 2
 _NARROWING = 0.02  # how far a policy is evaluated before it is improved

@@ -13,6 +13,8 @@ import rebel_envs as envs
 import rebel_theory as rt
 from rebel_theory.solvers import chains
 from rebel_theory.solvers.linear_systems import SMALL
+from rebel_theory.solvers.sparse_chains import SparseChain
+from rebel_theory.solvers.transitions import transitions
 
 COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 SIZE = 400 if COMPILED else 90
@@ -88,9 +90,9 @@ def test_each_proposal_is_enough_on_its_own(name, monkeypatch):
         np.testing.assert_allclose(rt.evaluate(mdp, pi).values, values, atol=1e-11)
         np.testing.assert_allclose(rt.evaluate(mdp, pi).occupancy, occupancy, atol=1e-13)
         return
-    p, start = chains.transitions(mdp), np.array(mdp.initial_dist)
+    p, start = transitions(mdp), np.array(mdp.initial_dist)
     for krylov in (False, True):
-        chain = chains._Chain(p, pi, (pi * mdp.reward).sum(1), 0.9, 1e-13)
+        chain = SparseChain(p, pi, (pi * mdp.reward).sum(1), 0.9, 1e-13)
         w, d = np.zeros(mdp.n_states), np.zeros(mdp.n_states)
         step = chain._krylov if krylov else chain._gauss_seidel
         for _ in range(3):
@@ -115,7 +117,7 @@ def test_the_bound_holds_for_any_proposal_and_policies_off_by_rounding(gamma):
         mdp = rt.TabularMDP(p if seed < 3 else csr_array(p.reshape(10, 5)), r, discount=gamma)
         exact = ref.exact_values(dense_of(mdp), r, gamma, pi)
         w = np.array([float(v) for v in exact]) + rng.standard_normal(5) * 10.0 ** -(2 * seed)
-        found = chains._certify(chains.transitions(mdp), pi, np.array(r), gamma, w, np.zeros(5), "")
+        found = chains._certify(transitions(mdp), pi, np.array(r), gamma, w, np.zeros(5), "")
         error = max(abs(Fraction(float(v)) - e) for v, e in zip(found.values, exact, strict=True))
         assert error <= found.error_bound
         result = rt.evaluate(mdp, pi, method="iterative")
@@ -183,11 +185,11 @@ def test_tolerance_is_kept_and_stated():
 
 def test_pushes_keep_what_they_bound():
     """Pushing moves the residual into the visits: it stays the residual of the visits, and what is left is its sum."""
-    from rebel_theory.kernels import chains as kernels
+    from rebel_theory.kernels import visits as kernels
 
     mdp = envs.gridworld(9, 9, slip=0.2, discount=0.9, sparse=True)
     pi = dirichlet(np.random.default_rng(0), *mdp.policy_shape)
-    chain = chains._Chain(chains.transitions(mdp), pi, (pi * mdp.reward).sum(1), 0.9, 1e-13)
+    chain = SparseChain(transitions(mdp), pi, (pi * mdp.reward).sum(1), 0.9, 1e-13)
     start = np.array(mdp.initial_dist)
     d, residual, again = np.zeros(mdp.n_states), start.copy(), np.empty(mdp.n_states)
     for _ in range(4):
@@ -196,3 +198,43 @@ def test_pushes_keep_what_they_bound():
         kernels.visit_residual_csr(*chain.csr, 0.9, start, d, again)
         np.testing.assert_allclose(residual, again, atol=1e-15)
     np.testing.assert_allclose(d.sum(), 10)  # the total is known: 1 / (1 - gamma)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize(("n", "n_actions"), [(1, 1), (3, 2), (5, 4), (8, 5), (11, 9)])
+def test_dense_chains_of_every_remainder(n, n_actions):
+    """Four rows and four actions at a time, and what is left of them: the chain, its values and its visits."""
+    from rebel_theory.kernels import chains as kernels
+
+    rng = np.random.default_rng(n)
+    p, pi, start = dirichlet(rng, n, n_actions, n), dirichlet(rng, n, n_actions), dirichlet(rng, n)
+    if n_actions > 2:
+        pi[0, 1] = 0.0
+        pi[0] /= pi[0].sum()
+        p[0, 1] = np.nan  # not read
+    p_pi = np.full((n, n), np.nan)
+    kernels.mix_dense(pi, p, p_pi)
+    p = np.nan_to_num(p)
+    np.testing.assert_allclose(p_pi, np.einsum("sa,sat->st", pi, p), atol=1e-15)
+    reward, w, d, g, pushed = rng.random(n), rng.standard_normal(n), rng.random(n), np.empty(n), np.empty(n)
+    low, high = kernels._pass_dense(p_pi, reward, 0.9, w, g, d, pushed)
+    np.testing.assert_allclose(g, reward + 0.9 * p_pi @ w - w, atol=1e-14)
+    np.testing.assert_allclose(pushed, d @ p_pi, atol=1e-14)
+    assert (low, high) == (g.min(), g.max())
+    assert kernels.sweep_dense(p_pi, reward, start, 0.9, 1e-13, w, d, g, pushed, 1_000)
+    system = np.eye(n) - 0.9 * p_pi
+    values = np.linalg.solve(system, reward)
+    np.testing.assert_allclose(w - w[0], values - values[0], atol=1e-12)
+    np.testing.assert_allclose(d, np.linalg.solve(system.T, start), atol=1e-11)
+
+
+@pytest.mark.kernels
+def test_dense_sweeps_give_up_where_they_would_take_too_long():
+    from rebel_theory.kernels import chains as kernels
+
+    n = 20
+    p, start, reward = 0.999 * np.eye(n) + 0.001 / n, np.full(n, 1 / n), np.random.default_rng(0).random(n)
+    for budget in (3, 200):  # at gamma = 0.99 the span decays by 0.989 a sweep: thousands are needed
+        w = np.zeros(n)
+        assert not kernels.sweep_dense(p, reward, start, 0.99, 1e-13, w, start.copy(), w.copy(), w.copy(), budget)
+        assert np.abs(w).max() <= 0.5 * min(budget, 5)  # a sweep adds at most half the span of the rewards
