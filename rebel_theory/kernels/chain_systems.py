@@ -79,50 +79,77 @@ def bandwidth(indices, indptr):
 
 @njit(cache=True, fastmath=_FAST)
 def factor_band(data, indices, indptr, gamma, lower, upper, lu):
-    """Fill ``lu`` (S, lower + 1 + upper) with the factors of I - gamma P; entry (i, j) is at column j - i + lower.
+    """Fill ``lu`` (S, lower + 1 + upper + 3) with the factors of I - gamma P; entry (i, j) is at column j - i + lower.
 
-    No pivoting: the rows are diagonally dominant, and elimination keeps them so (Higham 2002, section 9.5).
+    Row by row, four earlier rows at a time; the last three columns are zeros that they read beyond their ends. No
+    pivoting: the rows are diagonally dominant, and elimination keeps them so (Higham 2002, section 9.5).
     """
     n = lu.shape[0]
     lu[:] = 0.0
-    for s in range(n):
-        lu[s, lower] = 1.0
-        for k in range(indptr[s], indptr[s + 1]):
-            lu[s, np.int64(indices[k]) - s + lower] -= gamma * data[k]
-    for j in range(n):
-        pivot = lu[j, lower]
-        width = min(upper, n - 1 - j)
-        for i in range(j + 1, min(j + lower, n - 1) + 1):
-            if lu[i, j - i + lower] != 0.0:
-                factor = lu[i, j - i + lower] / pivot
-                lu[i, j - i + lower] = factor
-                target = lu[i, j - i + lower + 1 : j - i + lower + 1 + width]
-                source = lu[j, lower + 1 : lower + 1 + width]
-                for c in range(width):
-                    target[c] -= factor * source[c]
+    for i in range(n):
+        row = lu[i]
+        row[lower] = 1.0
+        for k in range(indptr[i], indptr[i + 1]):
+            row[np.int64(indices[k]) - i + lower] -= gamma * data[k]
+        j = max(0, i - lower)
+        while j < i:
+            at = j - i + lower  # of column j in row i
+            if i - j >= 4:
+                up_a, up_b, up_c, up_d = (
+                    lu[j, lower:],
+                    lu[j + 1, lower - 1 :],
+                    lu[j + 2, lower - 2 :],
+                    lu[j + 3, lower - 3 :],
+                )
+                a = row[at] / up_a[0]
+                b = (row[at + 1] - a * up_a[1]) / up_b[1]
+                c = (row[at + 2] - a * up_a[2] - b * up_b[2]) / up_c[2]
+                d = (row[at + 3] - a * up_a[3] - b * up_b[3] - c * up_c[3]) / up_d[3]
+                row[at], row[at + 1], row[at + 2], row[at + 3] = a, b, c, d
+                target = row[at:]
+                if a != 0.0 or b != 0.0 or c != 0.0 or d != 0.0:
+                    for k in range(4, upper + 4):
+                        target[k] -= (a * up_a[k] + b * up_b[k]) + (c * up_c[k] + d * up_d[k])
+                j += 4
+            else:
+                up_a, target = lu[j, lower:], row[at:]
+                a = row[at] / up_a[0]
+                row[at] = a
+                if a != 0.0:
+                    for k in range(1, upper + 1):
+                        target[k] -= a * up_a[k]
+                j += 1
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=_FAST)
 def solve_band(lu, lower, upper, x):
     """Overwrite ``x`` (S,) with the solution of L U x = x."""
     n = x.shape[0]
     for i in range(n):
-        for j in range(max(0, i - lower), i):
-            x[i] -= lu[i, j - i + lower] * x[j]
+        first = max(0, i - lower)
+        row, known, total = lu[i, first - i + lower :], x[first:], 0.0
+        for j in range(i - first):
+            total += row[j] * known[j]
+        x[i] -= total
     for i in range(n - 1, -1, -1):
-        for j in range(i + 1, min(n, i + upper + 1)):
-            x[i] -= lu[i, j - i + lower] * x[j]
-        x[i] /= lu[i, lower]
+        row, known, total = lu[i, lower:], x[i:], 0.0
+        for j in range(1, min(n - i, upper + 1)):
+            total += row[j] * known[j]
+        x[i] = (x[i] - total) / row[0]
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=_FAST)
 def solve_band_transposed(lu, lower, upper, x):
     """Overwrite ``x`` (S,) with the solution of (L U)^T x = x."""
     n = x.shape[0]
     for i in range(n):
-        x[i] /= lu[i, lower]
-        for j in range(i + 1, min(n, i + upper + 1)):
-            x[j] -= lu[i, j - i + lower] * x[i]
+        row, target = lu[i, lower:], x[i:]
+        x[i] /= row[0]
+        value = x[i]
+        for j in range(1, min(n - i, upper + 1)):
+            target[j] -= row[j] * value
     for i in range(n - 1, -1, -1):
-        for j in range(max(0, i - lower), i):
-            x[j] -= lu[i, j - i + lower] * x[i]
+        first = max(0, i - lower)
+        row, target, value = lu[i, first - i + lower :], x[first:], x[i]
+        for j in range(i - first):
+            target[j] -= row[j] * value

@@ -19,7 +19,7 @@ _UNIT = np.finfo(np.float64).eps / 2
 _FEW = 12  # sweeps before their rate is judged
 _PATIENCE = 40  # predicted sweeps up to which nothing else is tried
 _NARROW = 16  # a band this narrow is factorised at once
-_PASS_COST = 1.5  # operations of a band factorisation that take as long as one entry of a pass over the chain
+_PASS_COST = 2.0  # operations of a band factorisation that take as long as one entry of a pass over the chain
 _BAND_ENTRIES = 64_000_000  # memory of a band factorisation, at most
 _ROUNDS = 60
 
@@ -145,7 +145,7 @@ class SparseChain:
     def _band(self, w: FloatArray, d: FloatArray, start: FloatArray, lower: int, upper: int) -> str:
         from rebel_theory.kernels.chain_systems import factor_band, solve_band, solve_band_transposed
 
-        lu = np.empty((w.size, lower + upper + 1))
+        lu = np.empty((w.size, lower + upper + 4))
         factor_band(*self.csr, self.gamma, lower, upper, lu)
         w[:] = self.mean
         solve_band(lu, lower, upper, w)

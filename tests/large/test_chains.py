@@ -238,3 +238,25 @@ def test_dense_sweeps_give_up_where_they_would_take_too_long():
         w = np.zeros(n)
         assert not kernels.sweep_dense(p, reward, start, 0.99, 1e-13, w, start.copy(), w.copy(), w.copy(), budget)
         assert np.abs(w).max() <= 0.5 * min(budget, 5)  # a sweep adds at most half the span of the rewards
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize(("lower", "upper"), [(0, 0), (0, 3), (1, 1), (3, 0), (4, 2), (7, 7), (5, 9), (22, 22)])
+def test_band_factors(lower, upper):
+    """Bands narrower and wider than four, against LAPACK on the whole matrix, for it and its transpose."""
+    from rebel_theory.kernels import chain_systems as kernels
+
+    n, rng = 23, np.random.default_rng(10 * lower + upper)
+    p = np.triu(np.tril(rng.random((n, n)), upper), -lower) * (rng.random((n, n)) < 0.7)
+    p[n - 1, n - 1 - lower], p[0, upper] = 1.0, 1.0  # the band is as wide as stated
+    p /= np.maximum(p.sum(axis=1, keepdims=True), 1e-300)
+    chain = csr_array(p)
+    csr = chain.data, chain.indices.astype(np.uint32), chain.indptr.astype(np.uint64)
+    assert kernels.bandwidth(*csr[1:]) == (lower, upper)
+    lu, b = np.full((n, lower + upper + 4), np.nan), rng.standard_normal(n)
+    kernels.factor_band(*csr, 0.95, lower, upper, lu)
+    x, y, system = b.copy(), b.copy(), np.eye(n) - 0.95 * p
+    kernels.solve_band(lu, lower, upper, x)
+    kernels.solve_band_transposed(lu, lower, upper, y)
+    np.testing.assert_allclose(x, np.linalg.solve(system, b), atol=1e-11)
+    np.testing.assert_allclose(y, np.linalg.solve(system.T, b), atol=1e-11)
