@@ -1,4 +1,4 @@
-"""Numba kernels that sample: xoshiro256++ streams, alias tables, pairs with rewards, outcomes and roll-outs.
+"""Numba kernels that sample: xoshiro256++ streams, alias tables, pairs with rewards and outcomes.
 
 One stream a seed, one thread a seed: results do not depend on the number of threads. Callers and callees share
 this file so that the cache sees edits. Import it inside functions only: it loads Numba.
@@ -200,63 +200,6 @@ def pairs_with_outcomes(state, rho, pi, base, n, preference, shared, counts, sum
         sums[x, y, other] += value
 
 
-@njit(cache=True)
-def roll_out_return(state, s, a, indptr, indices, threshold, alias, reward, discount, terminal, pi_threshold, pi_alias):
-    """Return an unbiased sample of Q(s, a) and the number of rewards seen: geometric stopping with ``discount``."""
-    m = reward.shape[1]
-    total, seen = 0.0, 0
-    while True:
-        total += reward[s, a]
-        seen += 1
-        if discount < 1.0 and uniform(state) >= discount:
-            return total, seen
-        low = indptr[s * m + a]
-        s = indices[low + draw_alias(state, threshold, alias, low, indptr[s * m + a + 1] - low)]
-        if terminal[s]:
-            return total, seen
-        a = draw_alias(state, pi_threshold, pi_alias, s * m, m)
-
-
-@njit(cache=True)
-def pairs_with_roll_outs(
-    state, rho, pi, base, n, indptr, indices, next_threshold, next_alias, reward, discount, terminal, counts, sums
-):
-    """The same for an MDP: the signal of an action is one roll-out; return the number of rewards seen.
-
-    The transition may have more rows than the policy: rows beyond it are ends, reached but never acted in.
-    """
-    rows, m = pi.shape
-    paired = counts.shape[2] > 1
-    cells = rows * m
-    threshold, alias = np.empty(cells), np.empty(cells, dtype=np.int32)
-    base_threshold, base_alias = np.empty(cells), np.empty(cells, dtype=np.int32)
-    joint_tables(rho, pi, base, threshold, alias, base_threshold, base_alias)
-    pi_threshold, pi_alias = np.empty(cells), np.empty(cells, dtype=np.int32)
-    build_rows(pi, pi_threshold, pi_alias, np.empty(m, dtype=np.int64))
-    total_seen = 0
-    for _ in range(n):
-        cell = draw_alias(state, threshold, alias, 0, cells)
-        x = cell // m
-        y = cell - x * m
-        value, seen = roll_out_return(
-            state, x, y, indptr, indices, next_threshold, next_alias, reward, discount, terminal, pi_threshold,
-            pi_alias,
-        )  # fmt: skip
-        total_seen += seen
-        other = 0
-        if paired:
-            other = draw_alias(state, base_threshold, base_alias, x * m, m)
-            rival, seen = roll_out_return(
-                state, x, other, indptr, indices, next_threshold, next_alias, reward, discount, terminal,
-                pi_threshold, pi_alias,
-            )  # fmt: skip
-            value -= rival
-            total_seen += seen
-        counts[x, y, other] += 1.0
-        sums[x, y, other] += value
-    return total_seen
-
-
 @njit(cache=True, parallel=True)
 def all_rewards(states, rho, pi, base, n, reward, noise, sigma, counts, sums):
     """Run :func:`pairs_with_rewards` for every seed, threads across seeds; every array has a leading seed axis."""
@@ -269,15 +212,3 @@ def all_outcomes(states, rho, pi, base, n, preference, shared, counts, sums):
     """Run :func:`pairs_with_outcomes` for every seed."""
     for k in prange(states.shape[0]):
         pairs_with_outcomes(states[k], rho[k], pi[k], base[k], n, preference, shared, counts[k], sums[k])
-
-
-@njit(cache=True, parallel=True)
-def all_roll_outs(
-    states, rho, pi, base, n, indptr, indices, threshold, alias, reward, discount, terminal, counts, sums, seen
-):
-    """Run :func:`pairs_with_roll_outs` for every seed; ``seen`` (K,) counts the rewards."""
-    for k in prange(states.shape[0]):
-        seen[k] = pairs_with_roll_outs(
-            states[k], rho[k], pi[k], base[k], n, indptr, indices, threshold, alias, reward, discount, terminal,
-            counts[k], sums[k],
-        )  # fmt: skip

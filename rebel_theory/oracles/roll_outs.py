@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.random import Generator
 
 from rebel_theory.arrays import BoolArray, FloatArray
-from rebel_theory.oracles.samplers import Sampler, sampler
+from rebel_theory.oracles.samplers import Sampler, roll_in_sampler, sampler
 from rebel_theory.problems import FiniteHorizonMDP, LinearMDP, TabularMDP
+from rebel_theory.problems.base import InvalidProblemError
 
 _TABLE_LIMIT = 200_000_000  # entries of a linear MDP's transition that a sampler may hold
+_BLOCK_STEPS = 2**20  # expected in a block of one seed: some milliseconds, within _BLOCK_PAIRS
+_BLOCK_PAIRS = (256, 4096)  # fewer would leave lanes idle at the block's end
+_NO_END = 2.0**62  # steps
+
+MDP: TypeAlias = TabularMDP | LinearMDP | FiniteHorizonMDP
+Law: TypeAlias = tuple[int, float, float]  # of a walk's length, and the weight of a reward over the one before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,39 +50,129 @@ def table(problem: Any) -> Table:
 
 
 class _RollOuts:
-    """Roll-outs on a CSR transition; its alias tables are built once."""
+    """Roll-outs on the table of an MDP, whose alias tables are built once.
 
-    def __init__(self, table: Table) -> None:
-        from rebel_theory.kernels.sampling import build_csr
+    ``roll_in``, the first state's distribution and the law of the steps from it, takes the place of state weights.
+    """
 
-        transition = table.transition
-        self._indptr = transition.indptr.astype(np.int64)
-        self._indices = transition.indices.astype(np.int64)
-        self._threshold = np.empty(transition.nnz)
-        self._alias = np.empty(transition.nnz, dtype=np.int32)
-        build_csr(self._indptr, transition.data.astype(np.float64), self._threshold, self._alias)
-        self._reward = np.ascontiguousarray(table.reward)
-        self._discount, self._terminal = float(table.discount), np.ascontiguousarray(table.terminal)
+    def __init__(self, table: Table, horizon: int | None, roll_in: tuple[FloatArray, Law] | None) -> None:
+        from rebel_theory.kernels import roll_outs as kernels
+
+        transition, (rows, m) = table.transition, table.reward.shape
+        indptr = transition.indptr.astype(np.int64)
+        entries = _alias_tables(indptr, transition.data.astype(np.float64), transition.indices.astype(np.int64))
+        spans = (indptr[:-1].astype(np.uint64) << np.uint64(32)) | np.diff(indptr).astype(np.uint64)
+        reward = np.zeros((table.terminal.size, m))
+        reward[:rows] = table.reward
+        self._mdp = (spans, entries, reward.ravel(), (~table.terminal).astype(np.int64))
+        self._law, self._roll_in = _geometric(table.discount), roll_in
+        length = 1 / (1 - table.discount) if table.discount < 1 else float(rows)
+        if horizon is not None:
+            self._law, length = (kernels.FIXED, horizon - 1.0, table.discount), float(horizon)
+        self._size = int(np.clip(_BLOCK_STEPS / length, *_BLOCK_PAIRS))
 
     def draw(
         self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
         counts: FloatArray, sums: FloatArray,
     ) -> FloatArray:  # fmt: skip
-        from rebel_theory.kernels import sampling as kernels
+        from rebel_theory.kernels import roll_outs as kernels
 
+        start, roll_in = (rho, (kernels.FIXED, 0.0, 1.0)) if self._roll_in is None else self._roll_in
+        starts = _seed_tables(np.broadcast_to(start, rho.shape)[:, None, :])
+        ends = self._mdp[3].size - pi.shape[1]
+        choices = _seed_tables(np.pad(pi, ((0, 0), (0, ends), (0, 0)), constant_values=1 / pi.shape[2]))
+        others = choices if counts.shape[-1] == 1 else _seed_tables(mu)
         seen = np.zeros(len(rngs))
         kernels.all_roll_outs(
-            states, rho, pi, mu, n, self._indptr, self._indices, self._threshold, self._alias, self._reward,
-            self._discount, self._terminal, counts, sums, seen,
-        )  # fmt: skip
+            states, starts, choices, others, n, min(n, self._size), self._mdp, roll_in, self._law, counts, sums, seen
+        )
         return seen
+
+
+def _alias_tables(indptr: Any, probs: FloatArray, targets: Any) -> Any:
+    """Return packed alias tables of the rows of a CSR matrix; without ``targets`` (size 0) they give offsets."""
+    from rebel_theory.kernels.roll_outs import pack
+    from rebel_theory.kernels.sampling import build_csr
+
+    threshold, alias = np.empty(probs.size), np.empty(probs.size, dtype=np.int32)
+    build_csr(indptr, probs, threshold, alias)
+    entries = np.empty(2 * probs.size, dtype=np.uint64)
+    pack(indptr, threshold, alias, targets, entries)
+    return entries
+
+
+def _seed_tables(probs: FloatArray) -> Any:
+    """Return packed tables (n_seeds, 2 rows m) of distributions (n_seeds, rows, m), normalised here."""
+    n_seeds, rows, m = probs.shape
+    flat = (probs / probs.sum(axis=-1, keepdims=True)).ravel()
+    indptr = np.arange(0, flat.size + 1, m)
+    return _alias_tables(indptr, flat, np.empty(0, dtype=np.int64)).reshape(n_seeds, 2 * rows * m)
+
+
+def _geometric(discount: float) -> Law:
+    """Return P(k or more further steps) = discount^k, every reward with weight 1."""
+    from rebel_theory.kernels import roll_outs as kernels
+
+    if discount in (0.0, 1.0):
+        return kernels.FIXED, _NO_END * discount, 1.0
+    return kernels.GEOMETRIC, 1 / math.log(discount), 1.0
+
+
+def roll_out_sampler(problem: Any, horizon: int | None, roll_in: bool) -> Sampler:
+    """Return how an MDP is sampled: roll-outs cut at ``horizon`` if given, from states reached by roll-in or drawn."""
+    if not isinstance(problem, MDP):
+        raise InvalidProblemError(
+            "Sampled",
+            [f"horizon={horizon} cuts the roll-outs of an MDP: leave it out for a {type(problem).__name__}"],
+        )
+    return _RollOuts(table(problem), horizon, _arrival(problem) if roll_in else None)
 
 
 @sampler.register(TabularMDP)
 @sampler.register(LinearMDP)
 @sampler.register(FiniteHorizonMDP)
-def _(problem: TabularMDP | LinearMDP | FiniteHorizonMDP) -> Sampler:
-    return _RollOuts(table(problem))
+def _(problem: MDP) -> Sampler:
+    return roll_out_sampler(problem, None, roll_in=False)
+
+
+@roll_in_sampler.register(TabularMDP)
+@roll_in_sampler.register(LinearMDP)
+@roll_in_sampler.register(FiniteHorizonMDP)
+def _(problem: MDP) -> Sampler:
+    return roll_out_sampler(problem, None, roll_in=True)
+
+
+def _arrival(problem: MDP) -> tuple[FloatArray, Law]:
+    """Return the law of the first state, and of the number of steps after which a walk has the law of d_pi."""
+    from rebel_theory.kernels import roll_outs as kernels
+
+    if isinstance(problem, FiniteHorizonMDP):
+        # the weight of (h, s) is its probability over H: a step drawn uniformly, then the state there
+        start = np.zeros(problem.n_rows)
+        start[: problem.n_states] = problem.initial_dist
+        return start, (kernels.UNIFORM, float(problem.horizon), 1.0)
+    if problem.discount == 1.0:
+        raise InvalidProblemError(
+            "Sampled",
+            [
+                'states="roll-in" stops geometrically with the discount, which is 1: use states="occupancy", '
+                "or a discount below 1"
+            ],
+        )
+    return problem.initial_dist, _geometric(problem.discount)
+
+
+def horizon_bias(problem: Any, horizon: int | None) -> float:
+    """Return the largest possible bias of a Q-value where roll-outs are cut at ``horizon``."""
+    if horizon is None or not isinstance(problem, MDP):
+        return 0.0
+    reward = problem.features @ problem.reward_weights if isinstance(problem, LinearMDP) else problem.reward
+    most = float(np.abs(reward).max())
+    if isinstance(problem, FiniteHorizonMDP):
+        return max(problem.horizon - horizon, 0) * most
+    if problem.discount == 1.0:
+        return math.inf if most > 0 else 0.0
+    return problem.discount**horizon / (1 - problem.discount) * most
 
 
 @table.register

@@ -78,22 +78,6 @@ def test_singles_are_unbiased_for_the_signal(kind):
         assert abs(z_score(queries, 5.0 * n)) < Z  # geometric: 1/(1-gamma) = 5
 
 
-def test_roll_outs_without_discount_end_at_absorbing_states():
-    p = np.zeros((2, 2, 2))
-    p[0] = [[0.75, 0.25], [0.5, 0.5]]
-    p[1, :, 1] = 1
-    mdp = rt.TabularMDP(p, [[1, 2], [0, 0]], discount=1.0, initial_dist=[1, 0])
-    pi = np.array([[0.5, 0.5], [0.5, 0.5]])
-    v = 1.5 / 0.375
-    for action, q in ((0, 1 + 0.75 * v), (1, 2 + 0.5 * v)):
-        _, sums, seen = draw(mdp, [1.0, 0.0], pi, np.eye(2)[[action, action]], 100, n_seeds=400, seed=action)
-        assert abs(z_score(sums.sum(axis=(1, 2, 3)), 100 * (v - q))) < Z  # y ~ pi has mean V(0)
-        assert (seen > 200).all()
-    policy = rt.TabularPolicy.from_probs(pi)
-    graph = bind(mdp, 500).pairs(policy, as_base("uniform"))
-    assert graph.weights[0, 1].sum() == 0  # the end is never sampled
-
-
 def test_pair_targets_of_a_game_share_the_rival():
     """Fixed (y, y'): mean l(y, pi) - l(y', pi); second moment 2 - 2 E l(y, y'') l(y', y'') if y'' is shared."""
     rng = np.random.default_rng(3)
