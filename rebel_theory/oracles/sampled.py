@@ -12,8 +12,8 @@ from numpy.random import Generator
 
 from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
-from rebel_theory.oracles import roll_outs as _roll_outs  # noqa: F401 - registers the samplers of MDPs
 from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
+from rebel_theory.oracles.roll_outs import horizon_bias, roll_out_sampler
 from rebel_theory.oracles.samplers import Opponents, Sampler, roll_in_sampler, sampler, separate_sampler
 from rebel_theory.pairs import PairCounts, Pairs
 from rebel_theory.policies import Base, Policy
@@ -42,7 +42,11 @@ class Sampled(Oracle):
         2 - l(y, pi)^2 - l(y', pi)^2 (theory notes, section 2).
     states : "occupancy", "roll-in", or an array of shape (S,)
         Where rows are drawn from: the exact d_pi; the same law by walking from the initial distribution and stopping
-        geometrically; or a restart distribution nu ((H, S) for a finite horizon).
+        geometrically (at a uniform step of a finite horizon; not with discount 1), where no reward is observed; or a
+        restart distribution nu ((H, S) for a finite horizon).
+    horizon : int >= 1, optional
+        Cut the roll-outs of an MDP after this many rewards and observe sum_{t < horizon} gamma^t r_t, instead of
+        stopping geometrically: less variance, and a bias that :meth:`bias_bound` bounds.
 
     Raises
     ------
@@ -53,15 +57,27 @@ class Sampled(Oracle):
     n_pairs: int
     opponents: Opponents = "shared"
     states: States = "occupancy"
+    horizon: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_pairs", check_pairs("Sampled", self.n_pairs))
+        object.__setattr__(self, "n_pairs", check_whole("Sampled", "n_pairs", self.n_pairs))
         check_opponents("Sampled", self.opponents)
         object.__setattr__(self, "states", check_states("Sampled", self.states, ("occupancy", "roll-in")))
+        if self.horizon is not None:
+            object.__setattr__(self, "horizon", check_whole("Sampled", "horizon", self.horizon))
 
     def bind(self, problem: Problem, rngs: list[Generator]) -> BoundOracle:
         """Return the sampling oracle of a problem, one stream a seed."""
-        return BoundSampled(problem, rngs, self.n_pairs, self.opponents, self.states)
+        return BoundSampled(problem, rngs, self.n_pairs, self.opponents, self.states, self.horizon)
+
+    def bias_bound(self, problem: Problem) -> float:
+        """Return a bound on the bias of every sampled Q-value, 0 where roll-outs are not cut.
+
+        A roll-out cut at H misses the sum of gamma^t r_t over t >= H, at most gamma^H / (1 - gamma) max|r|; over a
+        finite horizon, max(horizon - H, 0) max|r|; infinite with discount 1, where only termination bounds the sum.
+        A relative reward Q(x, y) - Q(x, y') may be off by twice as much.
+        """
+        return horizon_bias(problem, self.horizon)
 
 
 class BoundSampled(BoundOracle):
@@ -69,7 +85,7 @@ class BoundSampled(BoundOracle):
 
     def __init__(
         self, problem: Problem, rngs: list[Generator], n_pairs: int, opponents: Opponents = "shared",
-        states: States = "occupancy",
+        states: States = "occupancy", horizon: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__(problem, states)
         if problem.batch_shape:
@@ -78,7 +94,7 @@ class BoundSampled(BoundOracle):
                 "run the instances one by one, or use Exact()"
             )
         self._n = n_pairs
-        self._sampler = _sampler_of(problem, opponents, states)
+        self._sampler = _sampler_of(problem, opponents, states, horizon)
         self._states = np.stack([rng.integers(0, 2**64, size=4, dtype=np.uint64) for rng in rngs])
         self._rngs = rngs
         self._queries = np.zeros(len(rngs))
@@ -116,10 +132,14 @@ class BoundSampled(BoundOracle):
         return counts, sums
 
 
-def _sampler_of(problem: Problem, opponents: Opponents, states: States) -> Sampler:
+def _sampler_of(problem: Problem, opponents: Opponents, states: States, horizon: int | None) -> Sampler:
+    roll_in = isinstance(states, str) and states == "roll-in"
     if opponents == "separate":
-        return separate_sampler(problem)
-    return roll_in_sampler(problem) if isinstance(states, str) and states == "roll-in" else sampler(problem)
+        found = separate_sampler(problem)
+        return found if horizon is None else roll_out_sampler(problem, horizon, roll_in)
+    if horizon is not None:
+        return roll_out_sampler(problem, horizon, roll_in)
+    return roll_in_sampler(problem) if roll_in else sampler(problem)
 
 
 def check_opponents(what: str, opponents: Any) -> None:
@@ -128,12 +148,12 @@ def check_opponents(what: str, opponents: Any) -> None:
         raise InvalidProblemError(what, [f'opponents is {opponents!r}: use "shared" or "separate"'])
 
 
-def check_pairs(what: str, n_pairs: Any) -> int:
-    """Return ``n_pairs`` as an int; raise InvalidProblemError unless it is an integer of at least 1."""
-    whole = isinstance(n_pairs, (int, float, np.integer, np.floating)) and np.isfinite(n_pairs)
-    if not whole or int(n_pairs) != n_pairs or n_pairs < 1:
-        raise InvalidProblemError(what, [f"n_pairs is {n_pairs}, expected an integer of at least 1"])
-    return int(n_pairs)
+def check_whole(what: str, name: str, value: Any) -> int:
+    """Return ``value`` as an int; raise InvalidProblemError unless it is an integer of at least 1."""
+    whole = isinstance(value, (int, float, np.integer, np.floating)) and np.isfinite(value)
+    if not whole or int(value) != value or value < 1:
+        raise InvalidProblemError(what, [f"{name} is {value}, expected an integer of at least 1"])
+    return int(value)
 
 
 @contextmanager
