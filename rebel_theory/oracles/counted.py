@@ -16,7 +16,7 @@ from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
 from rebel_theory.oracles.counted_laws import law_of, normal
-from rebel_theory.oracles.sampled import check_opponents, check_pairs
+from rebel_theory.oracles.sampled import check_opponents, check_whole
 from rebel_theory.oracles.samplers import Opponents
 from rebel_theory.pairs import PairCounts, Pairs
 from rebel_theory.policies import Base, Policy
@@ -52,7 +52,7 @@ class Counted(Oracle):
     states: States = "occupancy"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "n_pairs", check_pairs("Counted", self.n_pairs))
+        object.__setattr__(self, "n_pairs", check_whole("Counted", "n_pairs", self.n_pairs))
         if self.n_pairs > LARGEST_COUNT:
             message = f"n_pairs is {self.n_pairs}, expected at most {LARGEST_COUNT:.0e}: counts beyond are not exact"
             raise InvalidProblemError("Counted", [message])
