@@ -15,10 +15,14 @@ _FAST = {"reassoc", "contract", "nsz"}
 
 
 @njit(cache=True)
-def improve_csr(data, indices, indptr, reward, gamma, w, g, actions):
-    """Fill the greedy ``actions`` (the first of equals) and g = max_a q - w; return min g, max g."""
+def improve_csr(data, indices, indptr, reward, gamma, w, q, g, actions):
+    """Centre w, fill q = r + gamma P w, its greedy ``actions`` (the first of equals) and g = max_a q - w.
+
+    Return min g, max g and how many actions are new.
+    """
     n_states, n_actions = reward.shape
-    low, high = np.inf, -np.inf
+    low, high, n_new = np.inf, -np.inf, 0
+    w -= 0.5 * (w.min() + w.max())  # rounding grows with |w|
     for s in range(n_states):
         best, chosen = -np.inf, 0
         for a in range(n_actions):
@@ -26,10 +30,27 @@ def improve_csr(data, indices, indptr, reward, gamma, w, g, actions):
             for k in range(indptr[s * n_actions + a], indptr[s * n_actions + a + 1]):
                 total += data[k] * w[indices[k]]
             total = reward[s, a] + gamma * total
+            q[s, a] = total
             if total > best:
                 best, chosen = total, a
+        n_new += chosen != actions[s]
         actions[s] = chosen
         g[s] = best - w[s]
+        low, high = min(low, g[s]), max(high, g[s])
+    return low, high, n_new
+
+
+@njit(cache=True)
+def _residual_csr(data, indices, indptr, reward, gamma, actions, w, g):
+    """Fill g = r + gamma P w - w for the policy ``actions``; return min g, max g."""
+    n_states, n_actions = reward.shape
+    low, high = np.inf, -np.inf
+    for s in range(n_states):
+        row = s * n_actions + actions[s]
+        total = 0.0
+        for k in range(indptr[row], indptr[row + 1]):
+            total += data[k] * w[indices[k]]
+        g[s] = reward[s, actions[s]] + gamma * total - w[s]
         low, high = min(low, g[s]), max(high, g[s])
     return low, high
 
@@ -47,46 +68,46 @@ def _relax(data, indices, indptr, row, s, reward, gamma, w):
 
 
 @njit(cache=True)
-def optimal_csr(data, indices, indptr, reward, gamma, w, g, actions, tolerance, narrowing, n_rounds):
+def _goal(span, n_new, n_states, tolerance, narrowing):
+    """Return the span to which a policy is evaluated: the last one if improving changed few actions.
+
+    The policy may then be optimal; if not, to finish in vain costs little, a sweep being a share 1 / A of improving.
+    """
+    return 0.25 * tolerance if 20 * n_new <= n_states else max(narrowing * span, 0.25 * tolerance)
+
+
+@njit(cache=True)
+def optimal_csr(data, indices, indptr, reward, gamma, w, q, g, actions, tolerance, narrowing, n_rounds):
     """Modified policy iteration until g = T w - w spans ``tolerance``; return (rounds, min g, max g).
 
-    V* - w lies in [min g, max g] / (1 - gamma) whatever w (Puterman 1994, section 6.6). A round improves the policy and
-    evaluates it by plain sweeps until its own g has ``narrowing`` of the span, or for 20 sweeps.
+    V* - w lies in [min g, max g] / (1 - gamma) whatever w (Puterman 1994, section 6.6). A round evaluates the
+    policy by plain sweeps until its own g has ``narrowing`` of the span, or for 20 sweeps, then improves it. Before and
+    after, q, g and ``actions`` belong to w as :func:`improve_csr` leaves them.
     """
-    n_states, n_actions = reward.shape
-    low, high = improve_csr(data, indices, indptr, reward, gamma, w, g, actions)
+    n_states = w.shape[0]
+    low, high, n_new = g.min(), g.max(), n_states
     for rounds in range(n_rounds):
         if high - low <= tolerance:
             return rounds, low, high
-        goal = max(narrowing * (high - low), 0.25 * tolerance)
-        below, above = low, high
+        goal = _goal(high - low, n_new, n_states, tolerance, narrowing)
         for _ in range(20):
-            middle = 0.5 * (below + above)
-            for s in range(n_states):
-                w[s] += g[s] - middle
-            below, above = np.inf, -np.inf
-            for s in range(n_states):
-                row = s * n_actions + actions[s]
-                total = 0.0
-                for k in range(indptr[row], indptr[row + 1]):
-                    total += data[k] * w[indices[k]]
-                g[s] = reward[s, actions[s]] + gamma * total - w[s]
-                below, above = min(below, g[s]), max(above, g[s])
-            if above - below <= goal:
+            w += g - 0.5 * (low + high)
+            low, high = _residual_csr(data, indices, indptr, reward, gamma, actions, w, g)
+            if high - low <= goal:
                 break
-        low, high = improve_csr(data, indices, indptr, reward, gamma, w, g, actions)
+        low, high, n_new = improve_csr(data, indices, indptr, reward, gamma, w, q, g, actions)
     return n_rounds, low, high
 
 
 @njit(cache=True)
-def optimal_in_order_csr(data, indices, indptr, reward, gamma, w, g, actions, tolerance, narrowing, n_rounds):
+def optimal_in_order_csr(data, indices, indptr, reward, gamma, w, q, g, actions, tolerance, narrowing, n_rounds):
     """:func:`optimal_csr` by pairs of Gauss-Seidel sweeps, down and up the states: news runs through a chain at once.
 
     The first pair of a round improves, the others evaluate. Every shift is by min g / (1 - gamma), which leaves
     T w >= w: from there on everything rises towards V* (the middle of g would be nearer, and can diverge).
     """
     n_states, n_actions = reward.shape
-    low, high = improve_csr(data, indices, indptr, reward, gamma, w, g, actions)
+    low, high = g.min(), g.max()
     smallest, stalled = high - low, 0
     for rounds in range(n_rounds):
         if high - low <= tolerance or stalled > 50:
@@ -103,14 +124,7 @@ def optimal_in_order_csr(data, indices, indptr, reward, gamma, w, g, actions, to
                     actions[s] = a
             w[s] = best
         for _ in range(100):
-            below, above = np.inf, -np.inf
-            for s in range(n_states):
-                row = s * n_actions + actions[s]
-                total = 0.0
-                for k in range(indptr[row], indptr[row + 1]):
-                    total += data[k] * w[indices[k]]
-                moved = reward[s, actions[s]] + gamma * total - w[s]
-                below, above = min(below, moved), max(above, moved)
+            below, above = _residual_csr(data, indices, indptr, reward, gamma, actions, w, g)
             if above - below <= goal:
                 break
             if below > 0.0:
@@ -118,17 +132,18 @@ def optimal_in_order_csr(data, indices, indptr, reward, gamma, w, g, actions, to
             for turn in range(2 * n_states):
                 s = n_states - 1 - turn if turn < n_states else turn - n_states
                 w[s] = _relax(data, indices, indptr, s * n_actions + actions[s], s, reward[s, actions[s]], gamma, w)
-        low, high = improve_csr(data, indices, indptr, reward, gamma, w, g, actions)
+        low, high, _ = improve_csr(data, indices, indptr, reward, gamma, w, q, g, actions)
         stalled = 0 if high - low < 0.9 * smallest else stalled + 1
         smallest = min(smallest, high - low)
     return n_rounds, low, high
 
 
 @njit(cache=True, fastmath=_FAST)
-def improve_dense(transition, reward, gamma, w, g, actions):
+def improve_dense(transition, reward, gamma, w, q, g, actions):
     """:func:`improve_csr` for a dense transition (S, A, S)."""
     n_states, n_actions = reward.shape
-    low, high = np.inf, -np.inf
+    low, high, n_new = np.inf, -np.inf, 0
+    w -= 0.5 * (w.min() + w.max())
     for s in range(n_states):
         best, chosen = -np.inf, 0
         for a in range(n_actions):
@@ -137,40 +152,39 @@ def improve_dense(transition, reward, gamma, w, g, actions):
             for t in range(n_states):
                 total += row[t] * w[t]
             total = reward[s, a] + gamma * total
+            q[s, a] = total
             if total > best:
                 best, chosen = total, a
+        n_new += chosen != actions[s]
         actions[s] = chosen
         g[s] = best - w[s]
         low, high = min(low, g[s]), max(high, g[s])
-    return low, high
+    return low, high, n_new
 
 
 @njit(cache=True, fastmath=_FAST)
-def optimal_dense(transition, reward, gamma, w, g, actions, tolerance, narrowing, n_rounds):
+def optimal_dense(transition, reward, gamma, w, q, g, actions, tolerance, narrowing, n_rounds):
     """:func:`optimal_csr` for a dense transition (S, A, S), with plain sweeps, for which no shift matters."""
     n_states = reward.shape[0]
-    low, high = improve_dense(transition, reward, gamma, w, g, actions)
+    low, high, n_new = g.min(), g.max(), n_states
     smallest, stalled = high - low, 0
     for rounds in range(n_rounds):
         if high - low <= tolerance or stalled > 50:
             return rounds, low, high
-        goal = max(narrowing * (high - low), 0.25 * tolerance)
-        for s in range(n_states):
-            w[s] += g[s] - 0.5 * (low + high)
+        goal = _goal(high - low, n_new, n_states, tolerance, narrowing)
         for _ in range(1000):
-            below, above = np.inf, -np.inf
+            w += g - 0.5 * (low + high)
+            low, high = np.inf, -np.inf
             for s in range(n_states):
                 total = 0.0
                 row = transition[s, actions[s]]
                 for t in range(n_states):
                     total += row[t] * w[t]
                 g[s] = reward[s, actions[s]] + gamma * total - w[s]
-                below, above = min(below, g[s]), max(above, g[s])
-            if above - below <= goal:
+                low, high = min(low, g[s]), max(high, g[s])
+            if high - low <= goal:
                 break
-            for s in range(n_states):
-                w[s] += g[s] - 0.5 * (below + above)
-        low, high = improve_dense(transition, reward, gamma, w, g, actions)
+        low, high, n_new = improve_dense(transition, reward, gamma, w, q, g, actions)
         stalled = 0 if high - low < 0.9 * smallest else stalled + 1
         smallest = min(smallest, high - low)
     return n_rounds, low, high

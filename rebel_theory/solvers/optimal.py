@@ -170,15 +170,14 @@ def _to_tolerance(problem: TabularMDP, tolerance: float) -> Solution | None:
     if not _iterates(problem):
         return None
     found = span_iteration(problem, tolerance)
-    q = q_from_values(problem, found.values)
-    values = q.max(axis=-1)
+    values = np.take_along_axis(found.q_values, found.actions[:, None], axis=-1)[:, 0]  # the largest
     longest = transitions(problem).longest
     bound = problem.discount * found.error_bound + rounding(longest, problem.reward, values)
     if not bound <= tolerance:
         return None
     return Solution(
         values=values,
-        q_values=q,
+        q_values=found.q_values,
         policy=_one_hot(found.actions, problem.n_actions),
         objective=expectation(problem.initial_dist, values),
         error_bound=bound,

@@ -20,9 +20,10 @@ _ROUNDS = 10_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Greedy:
-    """Values (S,) with their certified error, the greedy actions (S,), and improvements made."""
+    """Values (S,) with their certified error, Q-values r + gamma P V (S, A), greedy actions (S,), improvements made."""
 
     values: FloatArray
+    q_values: FloatArray
     actions: IntArray
     error_bound: float
     n_improvements: int
@@ -41,24 +42,21 @@ def span_iteration(problem: TabularMDP, tolerance: float) -> Greedy:
     p, gamma, reward = transitions(problem), problem.discount, np.ascontiguousarray(problem.reward)
     n_states = reward.shape[0]
     size = float(np.abs(reward).max())
-    w = np.zeros(n_states)
-    g, actions = np.empty(n_states), np.zeros(n_states, np.int64)
+    w, q, actions = np.zeros(n_states), reward.copy(), reward.argmax(axis=1)  # greedy for w = 0
+    g = reward.max(axis=1)
     span = max(1.8 * tolerance * (1 - gamma), 16 * _UNIT * size)
-    transition: tuple[Any, ...] = (p.data, p.indices, p.indptr) if p.dense is None else (p.dense,)
-    improve = kernels.improve_csr if p.dense is None else kernels.improve_dense
-    work = (reward, gamma, w, g, actions, span, _NARROWING)
+    work = (reward, gamma, w, q, g, actions, span, _NARROWING)
     if p.dense is not None:
-        rounds, _, _ = kernels.optimal_dense(p.dense, *work, _ROUNDS)
+        rounds, low, high = kernels.optimal_dense(p.dense, *work, _ROUNDS)
     else:
-        rounds, before, after = 0, np.inf, np.inf
-        while after > span and not after > _FAST * before:
-            n, low, high = kernels.optimal_csr(*transition, *work, _TRIAL)
-            rounds, before, after = rounds + n, after, high - low
-        if after > span:
-            n, _, _ = kernels.optimal_in_order_csr(*transition, *work, _ROUNDS)
+        rounds, before, low, high = 0, np.inf, float(g.min()), float(g.max())
+        while high - low > span and not high - low > _FAST * before:
+            before = high - low
+            n, low, high = kernels.optimal_csr(p.data, p.indices, p.indptr, *work, _TRIAL)
             rounds += n
-    w -= 0.5 * (w.min() + w.max())  # centred, a last look at it rounds least
-    low, high = improve(*transition, reward, gamma, w, g, actions)
+        if high - low > span:
+            n, low, high = kernels.optimal_in_order_csr(p.data, p.indices, p.indptr, *work, _ROUNDS)
+            rounds += n
     half, middle = 0.5 * (high - low), 0.5 * (low + high)
     largest = float(np.abs(w).max())
     hidden = 1.01 * (p.longest + 8) * _UNIT * (size + 2 * largest)
@@ -66,4 +64,4 @@ def span_iteration(problem: TabularMDP, tolerance: float) -> Greedy:
     error = (half + hidden) / left + abs(middle) * gamma * p.deviation / ((1 - gamma) * left) if left > 0 else np.inf
     shift = middle / (1 - gamma)
     error += 4 * _UNIT * (abs(shift) + largest)
-    return Greedy(w + shift, actions, float(error), rounds)
+    return Greedy(w + shift, q + gamma * shift, actions, float(error), rounds)

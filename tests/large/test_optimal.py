@@ -1,5 +1,7 @@
 """Optimal values by span-stopped modified policy iteration: certificates against exact answers, on every path."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import reference as ref
@@ -31,6 +33,7 @@ def test_values_are_within_the_tolerance_of_policy_iteration(name, gamma, tolera
     assert span_iteration(mdp, tolerance).error_bound <= tolerance  # got there by itself
     assert np.abs(found.values - best.values).max() <= found.error_bound + best.error_bound
     np.testing.assert_array_equal(found.values, found.q_values.max(-1))
+    assert np.abs(found.q_values - best.q_values).max() <= found.error_bound + best.error_bound
     greedy = rt.evaluate(mdp, found.policy)
     loss = best.values - greedy.values
     assert -best.error_bound - greedy.error_bound <= loss.min()
@@ -95,3 +98,27 @@ def test_rounds_do_not_grow_with_the_horizon():
         span_iteration(envs.garnet(300, 4, 8, discount=g, sparse=True), 1e-6).n_improvements for g in (0.9, 0.9999)
     ]
     assert rounds[1] <= rounds[0] + 5 <= 20
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("sparse", [True, False])
+def test_an_improvement_is_the_greedy_one_and_what_it_returns_belongs_to_w(sparse):
+    from rebel_theory.kernels import optimal as kernels
+
+    mdp = envs.garnet(30, 4, 5, discount=0.9, seed=1)
+    p, r, rng = mdp.transition, np.array(mdp.reward), np.random.default_rng(0)
+    w = rng.standard_normal(30) + 7
+    centred = w - (w.min() + w.max()) / 2
+    expected = r + 0.9 * p @ centred
+    actions = expected.argmax(1)
+    actions[[3, 5, 8]] = (actions[[3, 5, 8]] + 1) % 4  # three to be found
+    q, g = np.empty((30, 4)), np.empty(30)
+    table = csr_array(p.reshape(120, 30))
+    csr = table.data, table.indices.astype(np.uint32), table.indptr.astype(np.uint64)
+    improve = partial(kernels.improve_csr, *csr) if sparse else partial(kernels.improve_dense, p)
+    low, high, n_new = improve(r, 0.9, w, q, g, actions)
+    np.testing.assert_allclose(w, centred, atol=1e-15)
+    np.testing.assert_allclose(q, expected, atol=1e-14)
+    np.testing.assert_array_equal(actions, q.argmax(1))
+    np.testing.assert_allclose(g, q.max(1) - w, atol=1e-15)
+    assert (low, high, n_new) == (g.min(), g.max(), 3)
