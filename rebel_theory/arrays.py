@@ -14,6 +14,8 @@ FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+_LARGE_PRODUCT = 65_536  # entries
+
 
 def log_softmax(logits: FloatArray) -> FloatArray:
     """Return log-probabilities along the last axis, shape (..., A).
@@ -61,6 +63,33 @@ def total_variation_rows(p: FloatArray, q: FloatArray) -> FloatArray:
     """Return half the L1 distance of every row, shape (...)."""
     distance: FloatArray = 0.5 * np.abs(p - q).sum(axis=-1)
     return distance
+
+
+def batch_products(rows: FloatArray, matrices: FloatArray) -> FloatArray:
+    """Return ``rows`` (..., B, k) times ``matrices`` (B, k, m), shape (..., B, m), C-ordered.
+
+    BLAS rounds a product differently for every number of rows. Here the members of a batch meet it in tiles of one
+    shape, the last filled up with zeros, so that a member's digits depend neither on how many there are nor on its
+    place. Rows without a batch axis are one plain product.
+    """
+    (b, k), m = rows.shape[-2:], matrices.shape[-1]
+    if rows.ndim == 2:
+        plain: FloatArray = np.matmul(rows[:, None, :], matrices)[:, 0, :]
+        return plain
+    lead, rows = rows.shape[:-2], rows.reshape(-1, b, k)
+    # a tall tile reads a large matrix less often; filling up a row that is itself large would cost its memory
+    height = 32 if k * m >= _LARGE_PRODUCT else 8
+    if b * m >= _LARGE_PRODUCT and k < height:
+        height = 1
+    n = len(rows)
+    tiles = -(-n // height)
+    if n % height:
+        filled = np.zeros((tiles * height, b, k))
+        filled[:n] = rows
+        rows = filled
+    out = np.empty((tiles, height, b, m))
+    np.matmul(np.swapaxes(rows.reshape(tiles, height, b, k), 1, 2), matrices, out=np.swapaxes(out, 1, 2))
+    return out.reshape(tiles * height, b, m)[:n].reshape(*lead, b, m)
 
 
 def read_only(array: FloatArray) -> FloatArray:

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from rebel_theory.algorithms import Algorithm
 from rebel_theory.arrays import BoolArray, FloatArray, total_variation_rows
-from rebel_theory.oracles import Exact, Oracle, Sampled, seed_streams
+from rebel_theory.chunks import Joined, JoinedTrace, pieces, seeds_at_a_time
+from rebel_theory.oracles import Exact, Oracle, seed_streams
 from rebel_theory.policies import Policy, TabularPolicy
 from rebel_theory.problems import InvalidProblemError, Problem
 from rebel_theory.record import Recorder
@@ -34,6 +35,7 @@ def run(
     n_seeds: int = 1,
     seed: int = 0,
     keep_policies: bool = False,
+    chunk_size: int | None = None,
     progress: Progress | None = None,
 ) -> Trace:
     """Return the trace of ``n_iterations`` updates.
@@ -55,8 +57,12 @@ def run(
         Seed i has a stream of its own that depends on ``seed`` and i only.
     keep_policies : bool
         Keep every iterate in ``trace.probs``.
+    chunk_size : int >= 1, optional
+        Seeds at a time, which bounds the memory and changes nothing else: results are the same to the last bit. By
+        default as many as keep the arrays of one chunk below about 256 MiB.
     progress : callable, optional
-        Called after each update with the iteration number and the mean gap of the new policy.
+        Called with the number of updates done and the mean gap of the newest policies. In several chunks, updates
+        are counted as a share of the seeds: it is called with 1, ..., T once each all the same.
 
     Returns
     -------
@@ -71,26 +77,71 @@ def run(
     >>> rt.run(bandit, rt.Rebel(np.log(3.0)), n_iterations=1).gap.round(6)
     array([[0.5 , 0.25]])
     """
-    _check_counts(n_iterations=n_iterations, n_seeds=n_seeds, seed=seed)
-    if not isinstance(algorithm, Algorithm):
-        raise TypeError(f"algorithm is a {type(algorithm).__name__}: pass an Algorithm, such as rt.Rebel(1.0)")
-    start = _first_policy(policy, problem).in_rows(problem)
-    if isinstance(oracle, Sampled) and algorithm.eta.ndim:  # (K,) would meet the axis of seeds
-        message = f"step_size has shape {algorithm.eta.shape}: Sampled takes one step size a run, run them one by one"
-        raise InvalidProblemError("run", [message])
-    bound = oracle.bind(problem, seed_streams(seed, n_seeds))
-    n_leading = 1 if isinstance(oracle, Exact) and start.log_probs.ndim == 2 else n_seeds
-    lead = _lead(problem, algorithm, start, n_leading)
-    state = algorithm.init(start)
-    recorder = Recorder(problem, algorithm, bound, lead, n_iterations, keep_policies)
-    recorder.iterate(state.policy)
-    for t in range(n_iterations):
-        previous, state = state, algorithm.step(state, bound)
-        recorder.update(previous.policy, state.policy)
+    work = _Work(problem, n_iterations, policy, oracle, n_seeds, seed, keep_policies, chunk_size, (algorithm,))
+    ticks = _Ticks(progress, work.n_members)
+    joined = JoinedTrace(work.n_members)
+    for low, high in work.pieces():
+        joined.add(low, high, work.run(algorithm, low, high, ticks))
+    return joined.trace(n_seeds)
+
+
+class _Work:
+    """One run or comparison, checked: where its members start, and how many are run at a time."""
+
+    def __init__(
+        self, problem: Problem, n_iterations: int, policy: Policy | ArrayLike | None, oracle: Oracle, n_seeds: int,
+        seed: int, keep: bool, chunk_size: int | None, algorithms: Sequence[Algorithm],
+    ) -> None:  # fmt: skip
+        _check_counts(n_iterations=n_iterations, n_seeds=n_seeds, seed=seed)
+        for algorithm in algorithms:
+            _check_algorithm(algorithm, oracle)
+        self._problem, self._oracle, self._keep = problem, oracle, keep
+        self._n_iterations, self._seed = int(n_iterations), int(seed)
+        self._start = start = _first_policy(policy, problem).in_rows(problem)
+        # exact runs from one policy are the same for every seed: done once
+        self.n_members = 1 if isinstance(oracle, Exact) and start.log_probs.ndim == 2 else int(n_seeds)
+        kept = (self._n_iterations + 1) * len(algorithms) if keep else 0
+        self._size = min(
+            seeds_at_a_time(chunk_size, problem, a, oracle, start, _lead(problem, a, start, self.n_members), kept)
+            for a in algorithms
+        )
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """Yield (low, high) of the members that are run together."""
+        return pieces(self.n_members, self._size)
+
+    def run(self, algorithm: Algorithm, low: int, high: int, ticks: _Ticks) -> Trace:
+        """Return the trace of members ``low`` to ``high``."""
+        problem, n, start = self._problem, high - low, self._start
+        if start.log_probs.ndim > 2 and len(start.log_probs) == self.n_members:
+            start = start.with_parameters(start.parameters[low:high])
+        bound = self._oracle.bind(problem, seed_streams(self._seed, n, first=low))
+        lead = _lead(problem, algorithm, start, n)
+        state = algorithm.init(start)
+        recorder = Recorder(problem, algorithm, bound, lead, self._n_iterations, self._keep)
         recorder.iterate(state.policy)
-        if progress is not None:
-            progress(t + 1, recorder.latest_gap)
-    return recorder.trace(state.policy.in_shape(problem, (n_seeds, *lead[1:])), seed, n_seeds)
+        for _ in range(self._n_iterations):
+            previous, state = state, algorithm.step(state, bound)
+            recorder.update(previous.policy, state.policy)
+            recorder.iterate(state.policy)
+            ticks.updated(n, recorder)
+        return recorder.trace(state.policy.in_shape(problem, (n, *lead[1:])), self._seed, n)
+
+
+class _Ticks:
+    """Tells progress in whole updates, whatever the chunks: updates of members, divided by the members."""
+
+    def __init__(self, progress: Progress | None, n_members: int) -> None:
+        self._progress, self._n_members = progress, n_members
+        self._done = 0
+
+    def updated(self, n: int, recorder: Recorder) -> None:
+        """Count one update of n members."""
+        before = self._done // self._n_members
+        self._done += n
+        if self._progress is not None:
+            for k in range(before, self._done // self._n_members):
+                self._progress(k + 1, recorder.latest_gap)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +189,7 @@ def compare(
     n_seeds: int = 1,
     seed: int = 0,
     keep_policies: bool = False,
+    chunk_size: int | None = None,
     progress: Progress | None = None,
     names: Sequence[str] | None = None,
 ) -> Comparison:
@@ -154,31 +206,34 @@ def compare(
     >>> bool(found.total_variation["REBEL", "MD"].max() < 1e-12)
     True
     """
-    traces: list[Trace] = []
-    for i, algorithm in enumerate(algorithms):
-        done = i * n_iterations
-        trace = run(
-            problem, algorithm, n_iterations=n_iterations, policy=policy, oracle=oracle, n_seeds=n_seeds, seed=seed,
-            keep_policies=True, progress=None if progress is None else _offset(progress, done),
-        )  # fmt: skip
-        taken = {t.algorithm for t in traces}
-        own = name = trace.algorithm if names is None else names[i]
-        k = 2
-        while name in taken:
-            name, k = f"{own} ({k})", k + 1
-        traces.append(replace(trace, algorithm=name))
+    algorithms = list(algorithms)
+    work = _Work(problem, n_iterations, policy, oracle, n_seeds, seed, True, chunk_size, algorithms)
+    ticks = _Ticks(progress, work.n_members)
+    named = _unique([a.name for a in algorithms] if names is None else [names[i] for i in range(len(algorithms))])
     support = reachable_rows(problem)
-    distances = {
-        (a.algorithm, b.algorithm): _distance(a, b, problem, support)
-        for i, a in enumerate(traces)
-        for b in traces[i + 1 :]
-    }
-    kept = tuple(t if keep_policies else replace(t, probs=None) for t in traces)
-    return Comparison(kept, distances)
+    joined, distances = [JoinedTrace(work.n_members) for _ in algorithms], Joined(work.n_members)
+    pairs = [(i, j) for i in range(len(named)) for j in range(i + 1, len(named))]
+    for low, high in work.pieces():
+        traces = [work.run(a, low, high, ticks) for a in algorithms]
+        for i, j in pairs:
+            distances.add((i, j), low, high, _distance(traces[i], traces[j], problem, support))
+        for whole, trace in zip(joined, traces, strict=True):
+            whole.add(low, high, trace if keep_policies else replace(trace, probs=None))
+    return Comparison(
+        tuple(replace(t.trace(n_seeds), algorithm=name) for t, name in zip(joined, named, strict=True)),
+        {(named[i], named[j]): distances.whole((i, j), n_seeds) for i, j in pairs},
+    )
 
 
-def _offset(progress: Progress, done: int) -> Progress:
-    return lambda t, gap: progress(done + t, gap)
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return the names, a repeated one numbered."""
+    found: list[str] = []
+    for own in names:
+        name, k = own, 2
+        while name in found:
+            name, k = f"{own} ({k})", k + 1
+        found.append(name)
+    return found
 
 
 def _distance(a: Trace, b: Trace, problem: Problem, support: BoolArray) -> FloatArray:
@@ -195,6 +250,14 @@ def _first_policy(policy: Policy | ArrayLike | None, problem: Problem) -> Policy
     if isinstance(policy, Policy):
         return policy
     return TabularPolicy.from_probs(problem.from_rows(problem.policy_rows(policy)))
+
+
+def _check_algorithm(algorithm: Algorithm, oracle: Oracle) -> None:
+    if not isinstance(algorithm, Algorithm):
+        raise TypeError(f"algorithm is a {type(algorithm).__name__}: pass an Algorithm, such as rt.Rebel(1.0)")
+    if not isinstance(oracle, Exact) and algorithm.eta.ndim:  # (K,) would meet the axis of seeds
+        what = f"{type(oracle).__name__} takes one step size a run, run them one by one"
+        raise InvalidProblemError("run", [f"step_size has shape {algorithm.eta.shape}: {what}"])
 
 
 def _check_counts(*, n_iterations: int, n_seeds: int, seed: int) -> None:

@@ -70,15 +70,17 @@ class TsallisMap:
             dual = np.exp((self.alpha - 1) * log_probs) - step / k  # inf where pi = 0: p' stays 0
         offset = dual - dual.min(axis=-1, keepdims=True)  # (..., A) >= 0
         u = np.ones((*offset.shape[:-1], 1))  # the root lies in [1, n^(1-alpha)]
+        moving = np.ones(u.shape, dtype=np.bool_)  # row by row: a row's digits must not depend on the others
         for _ in range(_NEWTON_STEPS):
             base = offset + u
             value = (base**-k).sum(axis=-1, keepdims=True) - 1
             slope = -k * (base ** (-k - 1)).sum(axis=-1, keepdims=True)
-            new = np.clip(u - value / slope, 1.0, float(n) ** (1 - self.alpha))
-            if np.abs(new - u).max() <= 4e-16 * n:
-                break
+            new = np.where(moving, np.clip(u - value / slope, 1.0, float(n) ** (1 - self.alpha)), u)
+            moving = np.abs(new - u) > 4e-16 * n
             u = new
-        return log_softmax(-k * np.log(offset + new))
+            if not moving.any():
+                break
+        return log_softmax(-k * np.log(offset + u))
 
 
 _NAMES: dict[str, MirrorMap] = {"kl": KLMap(), "euclidean": EuclideanMap()}

@@ -136,7 +136,7 @@ def _restart_rows(problem: Problem, states: ArrayLike) -> FloatArray:
     return normalised(nu.reshape(-1))
 
 
-def seed_streams(seed: int, n_seeds: int, name: str = "run") -> list[Generator]:
-    """Return one generator a seed; the stream of seed i depends on (name, seed, i) only."""
+def seed_streams(seed: int, n_seeds: int, name: str = "run", first: int = 0) -> list[Generator]:
+    """Return the generators of seeds ``first`` on; the stream of seed i depends on (name, seed, i) only."""
     key = [int.from_bytes(name.encode()[:8].ljust(8), "little")]
-    return [np.random.default_rng(np.random.SeedSequence([seed, i, *key])) for i in range(n_seeds)]
+    return [np.random.default_rng(np.random.SeedSequence([seed, i, *key])) for i in range(first, first + n_seeds)]

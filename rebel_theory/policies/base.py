@@ -40,6 +40,15 @@ class Policy(ABC):
         """True if no action is ruled out (a probability may still underflow to 0)."""
         return bool((self.log_probs > -np.inf).all())
 
+    @property
+    @abstractmethod
+    def parameters(self) -> FloatArray:
+        """What is learned; leading axes are the batch."""
+
+    @abstractmethod
+    def with_parameters(self: P, parameters: FloatArray) -> P:
+        """Return the same class at other parameters."""
+
     @abstractmethod
     def in_rows(self: P, problem: Problem) -> P:
         """Return the policy with its state axes flattened to rows; raise InvalidProblemError if it does not fit."""

@@ -8,7 +8,7 @@ from typing import Self, final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import FloatArray, frozen
+from rebel_theory.arrays import FloatArray, batch_products, frozen
 from rebel_theory.pairs import Pairs
 from rebel_theory.policies.parametric import ParametricPolicy
 from rebel_theory.problems.base import checking
@@ -55,9 +55,10 @@ class LogLinearPolicy(ParametricPolicy):
 
     def logits(self) -> FloatArray:
         """Return theta . phi, shape (..., S, A)."""
-        flat = self.features.reshape(-1, self.features.shape[-1])  # one product for the whole batch
-        result: FloatArray = (self.theta @ flat.T).reshape(*self.theta.shape[:-1], *self.features.shape[:-1])
-        return result
+        d = self.features.shape[-1]
+        flat = self.features.reshape(1, -1, d)  # one product for the whole batch
+        products = batch_products(self.theta[..., None, :], np.swapaxes(flat, 1, 2))
+        return products.reshape(*self.theta.shape[:-1], *self.features.shape[:-1])
 
     def jacobian(self) -> FloatArray:
         """Return the features, whatever theta."""

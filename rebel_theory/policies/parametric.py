@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from rebel_theory.arrays import FloatArray, expectation, frozen, log_softmax
+from rebel_theory.arrays import BoolArray, FloatArray, expectation, frozen, log_softmax
 from rebel_theory.feedback import Feedback
 from rebel_theory.least_squares import min_norm
 from rebel_theory.pairs import Pairs
@@ -51,6 +51,15 @@ class ParametricPolicy(Policy):
     def with_inputs(self: P, inputs: FloatArray) -> P:
         """Return the same class on other inputs (S, A, k)."""
 
+    @property
+    def parameters(self) -> FloatArray:
+        """The parameters theta (..., p)."""
+        return self.theta
+
+    def with_parameters(self: P, parameters: FloatArray) -> P:
+        """Return the same class at other parameters (..., p)."""
+        return self.with_theta(parameters)
+
     def in_rows(self: P, problem: Problem) -> P:
         """Return the policy on inputs (rows, A, k); inputs (S, A, k) of a finite horizon serve every step."""
         x, shape = self.inputs, problem.policy_shape
@@ -84,23 +93,26 @@ class ParametricPolicy(Policy):
         reference = self.log_probs
         policy = self.with_theta(start)
         loss = policy._pair_loss(pairs, reference, step_size)
+        done: BoolArray = np.zeros(loss.shape, dtype=np.bool_)  # member by member: what is done no longer moves
         for _ in range(_NEWTON_STEPS):
             jacobian = policy.jacobian()
             design, target = pairs.rows(jacobian)
             moved, _ = pairs.rows((policy.log_probs - reference)[..., None])
             direction = min_norm(design, per_row(step_size, 1) * target - moved[..., 0], pairs.magnitude(jacobian))
-            size = np.ones(direction.shape[:-1])
+            size = np.where(done, 0.0, np.ones(direction.shape[:-1]))
             for _ in range(_HALVINGS):
                 trial = policy.with_theta(policy.theta + size[..., None] * direction)
                 value = trial._pair_loss(pairs, reference, step_size)
-                worse = ~(value < loss)
+                worse = ~(value < loss) & ~done
                 if not worse.any():
                     break
                 size = np.where(worse, 0.5 * size, size)
             size = np.where(worse, 0.0, size)
             policy = policy.with_theta(policy.theta + size[..., None] * direction)
             loss = policy._pair_loss(pairs, reference, step_size)
-            if np.abs(size[..., None] * direction).max() <= _STATIONARY * (1 + np.abs(policy.theta).max()):
+            moved_by = np.abs(size[..., None] * direction).max(axis=-1)
+            done = done | (moved_by <= _STATIONARY * (1 + np.abs(policy.theta).max(axis=-1)))
+            if done.all():
                 break
         return policy
 
@@ -144,18 +156,18 @@ class ParametricPolicy(Policy):
         lead = np.broadcast_shapes(self.theta.shape[:-1], target.shape[:-2], weights.shape[:-1])
         policy = self.with_theta(np.broadcast_to(self.theta, (*lead, self.theta.shape[-1])))
         loss = _cross_entropy(policy, target, weights)
-        smallest, stalled = np.inf, 0
+        smallest, stalled = np.full(lead, np.inf), np.zeros(lead, dtype=np.int64)
+        done: BoolArray = np.zeros(lead, dtype=np.bool_)  # member by member: what is done no longer moves
         for _ in range(_NEWTON_STEPS):
             gradient, fisher = _projection_system(policy, target, weights)
-            largest = float(np.abs(gradient).max())
-            stalled = 0 if largest < 0.5 * smallest else stalled + 1
-            smallest = min(smallest, largest)
-            if largest <= _STATIONARY or (stalled >= _PATIENCE and largest <= _ROUNDING):
-                return policy
+            largest = np.abs(gradient).max(axis=-1)
+            stalled = np.where(largest < 0.5 * smallest, 0, stalled + 1)
+            smallest = np.minimum(smallest, largest)
+            done = done | (largest <= _STATIONARY) | ((stalled >= _PATIENCE) & (largest <= _ROUNDING))
+            if done.all():
+                break
             direction = np.matmul(np.linalg.pinv(fisher, rcond=1e-13, hermitian=True), gradient[..., None])[..., 0]
-            policy, loss, moved = _halve(policy, direction, loss, target, weights)
-            if not moved:
-                return policy  # no representable step lowers the loss
+            policy, loss, done = _halve(policy, direction, loss, target, weights, done)
         return policy
 
 
@@ -182,18 +194,21 @@ def _cross_entropy(policy: ParametricPolicy, target: FloatArray, weights: FloatA
 
 
 def _halve(
-    policy: P, direction: FloatArray, loss: FloatArray, target: FloatArray, weights: FloatArray
-) -> tuple[P, FloatArray, bool]:
-    """Return the policy after the longest step 2^-k that lowers the loss, instance by instance."""
-    size = np.ones(loss.shape)
+    policy: P, direction: FloatArray, loss: FloatArray, target: FloatArray, weights: FloatArray, done: BoolArray
+) -> tuple[P, FloatArray, BoolArray]:
+    """Return the policy after the longest step 2^-k that lowers the loss, and which members are done.
+
+    Done are those that were before, which stay where they are, and those whose loss no representable step lowers.
+    """
+    size = np.where(done, 0.0, np.ones(loss.shape))
     for _ in range(_HALVINGS):
         trial = policy.with_theta(policy.theta + size[..., None] * direction)
         value = _cross_entropy(trial, target, weights)
         # near the minimum the loss is flat to its last digits while the gradient is not: a tie is progress
-        worse = ~(value <= loss + _TIE * np.abs(loss))
+        worse = ~(value <= loss + _TIE * np.abs(loss)) & ~done
         if not worse.any():
-            return trial, value, True
+            return trial, value, done
         size = np.where(worse, 0.5 * size, size)
     size = np.where(worse, 0.0, size)
     trial = policy.with_theta(policy.theta + size[..., None] * direction)
-    return trial, _cross_entropy(trial, target, weights), bool((size > 0).any())
+    return trial, _cross_entropy(trial, target, weights), size == 0

@@ -69,6 +69,15 @@ class TabularPolicy(Policy):
         """Return log-softmax(logits)."""
         return log_softmax(self.logits)
 
+    @property
+    def parameters(self) -> FloatArray:
+        """The logits (..., S, A)."""
+        return self.logits
+
+    def with_parameters(self, parameters: FloatArray) -> Self:
+        """Return the policy with other logits."""
+        return type(self)(parameters)
+
     def in_rows(self, problem: Problem) -> Self:
         """Return the policy with logits (..., rows, A)."""
         check_fit("logits", self.logits.shape, problem)

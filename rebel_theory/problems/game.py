@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import FloatArray, read_only
+from rebel_theory.arrays import FloatArray, batch_products, read_only
 from rebel_theory.problems.bandit import check_sizes
 from rebel_theory.problems.base import Checks, Problem, checking, initial_distribution, normalised
 
@@ -90,17 +90,14 @@ class PreferenceGame(Game):
         if payoff.ndim > 3:
             batched: FloatArray = np.matmul(payoff, probs[..., None])[..., 0]
             return batched
-        flat = probs.reshape(-1, *shape[-2:])  # (n, X, Y)
-        if len(flat) == 1 and shape[-1] >= _SKEW_ACTIONS:
+        if probs.ndim == 2 and shape[-1] >= _SKEW_ACTIONS:
             from rebel_theory.kernels.games import skew_product
 
             one = np.empty(shape[-2:])
             for x in range(shape[-2]):
-                skew_product(payoff[x], np.ascontiguousarray(flat[0, x]), one[x])
-            return one.reshape(shape)
-        many = np.swapaxes(flat, 0, 1) @ np.swapaxes(payoff, -1, -2)  # (X, n, Y)
-        result: FloatArray = np.swapaxes(many, 0, 1).reshape(shape)
-        return result
+                skew_product(payoff[x], np.ascontiguousarray(probs[x]), one[x])
+            return one
+        return batch_products(probs, np.swapaxes(payoff, -1, -2))
 
     @property
     def row_shape(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.arrays import FloatArray, expectation
+from rebel_theory.arrays import FloatArray, batch_products, expectation
 from rebel_theory.problems import (
     ContextualBandit,
     FiniteHorizonMDP,
@@ -265,8 +265,8 @@ def q_from_values(problem: TabularMDP, values: FloatArray) -> FloatArray:
         flat = values.reshape(-1, s)
         nxt = np.ascontiguousarray((problem.transition @ flat.T).T).reshape(*values.shape[:-1], s, a)
     elif problem.transition.ndim == 3:
-        flat = problem.transition.reshape(s * a, s)  # one matrix product for the whole batch
-        nxt = (values.reshape(-1, s) @ flat.T).reshape(*values.shape[:-1], s, a)
+        flat = problem.transition.reshape(1, s * a, s)  # one matrix product for the whole batch
+        nxt = batch_products(values[..., None, :], np.swapaxes(flat, 1, 2)).reshape(*values.shape[:-1], s, a)
     else:
         nxt = np.matmul(problem.transition, values[..., None, :, None])[..., 0]
     result: FloatArray = problem.reward + problem.discount * nxt

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import FloatArray, batch_products
 from rebel_theory.problems import TabularMDP
 
 Method: TypeAlias = Literal["auto", "dense", "sparse", "iterative"]
@@ -47,12 +47,8 @@ def policy_transition(problem: TabularMDP, probs: FloatArray) -> FloatArray:
     """Return P_pi (..., S, S); rows of absorbing states are 0 when gamma = 1, which makes I - P_pi regular."""
     p = problem.transition
     lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
-    if p.ndim == 3:  # per state one (batch, A) x (A, S) product: a BLAS call, not an einsum
-        stacked = np.moveaxis(probs.reshape(-1, *probs.shape[-2:]), 1, 0)  # (S, batch, A)
-        moved = np.matmul(stacked, p)  # (S, batch, S)
-        p_pi = np.moveaxis(moved, 0, 1).reshape(*probs.shape[:-1], problem.n_states)
-    else:
-        p_pi = np.matmul(probs[..., None, :], p)[..., 0, :]
+    # of one instance, per state one (batch, A) x (A, S) product: a BLAS call, not an einsum
+    p_pi = batch_products(probs, p) if p.ndim == 3 else np.matmul(probs[..., None, :], p)[..., 0, :]
     p_pi = np.broadcast_to(p_pi, (*lead, *p_pi.shape[-2:]))
     return np.where(problem.absorbing[..., None], 0.0, p_pi) if problem.discount == 1.0 else p_pi
 
