@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ def one_blas_thread(*, with_scipy: bool) -> Iterator[None]:
     ``with_scipy`` loads SciPy's first, if the block is going to. OpenBLAS and MKL are known; any other library (Apple's
     Accelerate has no such call) is left alone.
     """
-    if with_scipy:
-        pass
+    if with_scipy:  # a library loaded inside the block would start with all its threads
+        importlib.import_module("scipy.linalg")
     controls = [c for name in _MODULES if name in sys.modules and (c := _control(name)) is not None]
     before = [get() for get, _ in controls]
     for _, set_threads in controls:

@@ -50,14 +50,14 @@ def _numbers(problem: Problem, algorithm: Algorithm, oracle: Oracle, policy: Pol
     sampled = not isinstance(oracle, Exact)
     total = (16 + 2 * n_kept) * s * a
     if sampled:
-        total += 5 * s * a * a  # directed counts and sums, and their graph
+        total += 3 * s * a * a  # directed counts and sums, and their graph
     if isinstance(policy, ParametricPolicy):
         rows = s * a * (a - 1) // 2 if sampled and not isinstance(algorithm, NaturalPolicyGradient) else 3 * s * a
         total += 4 * rows * policy.parameters.shape[-1]  # design, its differences, and the factorisation's copies
     elif isinstance(algorithm, NaturalPolicyGradient):
         total += 5 * s * a * a  # Fisher blocks
     if isinstance(problem, TabularMDP):
-        total += 5 * s * s  # transitions under the policy
+        total += 3 * s * s  # transitions under the policy
     elif isinstance(problem, FiniteHorizonMDP):
         total += 3 * problem.row_shape[1] ** 2
     return total
@@ -96,10 +96,12 @@ class JoinedTrace:
     def __init__(self, n_members: int) -> None:
         self._joined = Joined(n_members)
         self._first: Trace | None = None
+        self._error = 0.0
 
     def add(self, low: int, high: int, part: Trace) -> None:
         """Write the seeds ``low`` to ``high``."""
         self._first = part if self._first is None else self._first
+        self._error = max(self._error, part.evaluation_error)
         for name, array in _arrays(part).items():
             self._joined.add(name, low, high, array)
 
@@ -113,7 +115,7 @@ class JoinedTrace:
             if key is not None:
                 changed.setdefault(field, {})[key] = found[field, key]
         changed["final_policy"] = first.final_policy.with_parameters(changed["final_policy"])
-        return replace(first, **changed)
+        return replace(first, **changed, evaluation_error=self._error)
 
 
 def _arrays(trace: Trace) -> dict[tuple[str, str | None], FloatArray]:

@@ -48,7 +48,9 @@ class Work:
 
     def reproducible(self) -> AbstractContextManager[None]:
         """Hold BLAS at one thread: more would round in another order."""
-        return one_blas_thread(with_scipy=isinstance(self._problem, TabularMDP) and self._problem.n_states > SMALL)
+        problem = self._problem
+        factorised = isinstance(problem, TabularMDP) and (problem.is_sparse or problem.n_states > SMALL)
+        return one_blas_thread(with_scipy=factorised)
 
     def run(self, algorithm: Algorithm, low: int, high: int, ticks: Ticks) -> Trace:
         """Return the trace of members ``low`` to ``high``."""

@@ -20,7 +20,7 @@ from rebel_theory.problems import (
 )
 from rebel_theory.problems.base import checking
 from rebel_theory.solvers.chains import TOLERANCE, Warm, evaluate_chain
-from rebel_theory.solvers.linear_systems import SMALL, Method, evaluate_dense, evaluate_sparse, rounding
+from rebel_theory.solvers.linear_systems import SMALL, Method, evaluate_dense, evaluate_sparse, rounding, rounding_of
 
 
 @runtime_checkable
@@ -324,8 +324,8 @@ def _(problem: LinearMDP, probs: FloatArray, *_options: Any) -> Evaluation:
     # sizes of what cancels in these sums, for the rounding that the residual cannot see
     sizes = np.stack(np.broadcast_arrays(np.abs(w), np.abs(m).sum(axis=-1), np.abs(theta)), axis=-1)  # (..., d, 3)
     value, mass, reward = np.moveaxis(np.matmul(np.abs(phi_pi), sizes).max(axis=-2), -1, 0)
-    hidden = rounding(problem.n_states + problem.n_actions + 2 * problem.n_features, reward, (1 + mass) * value)
-    residual = float(np.abs(values - expected).max()) + hidden
+    hidden = rounding_of(problem.n_states + problem.n_actions + 2 * problem.n_features, reward, (1 + mass) * value)
+    residual = float((np.abs(values - expected).max(axis=-1) + hidden).max())
     lead = values.shape[:-1]
     return Evaluation(
         values=values,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import FloatArray, batch_products
 from rebel_theory.problems import TabularMDP
@@ -26,12 +27,17 @@ class Solved:
 
 
 def rounding(n_terms: int, reward: FloatArray, values: FloatArray) -> float:
+    """Return :func:`rounding_of` the largest reward and value."""
+    return float(rounding_of(n_terms, np.abs(reward).max(), np.abs(values).max()))
+
+
+def rounding_of(n_terms: int, reward: ArrayLike, value: ArrayLike) -> FloatArray:
     """Return what rounding can hide in a computed residual r + gamma P V - V of sums with ``n_terms`` terms.
 
     A sum of n products carries a relative error of n eps / 2 of the terms' absolute sum (Higham 2002, section 3.1),
-    here at most ``|r| + 2 |V|``; a residual of 0 does not certify an error of 0.
+    here at most ``|r| + 2 |V|``; a residual of 0 does not certify an error of 0. ``reward`` and ``value`` bound both.
     """
-    return float((n_terms + 4) * np.finfo(np.float64).eps * (np.abs(reward).max() + 2 * np.abs(values).max()))
+    return np.asarray((n_terms + 4) * np.finfo(np.float64).eps * (np.asarray(reward) + 2 * np.asarray(value)))
 
 
 def evaluate_dense(problem: TabularMDP, probs: FloatArray) -> Solved:
@@ -77,7 +83,7 @@ def _solve_stack(problem: TabularMDP, matrix: FloatArray, reward: FloatArray, st
     values: FloatArray = np.asarray(both[..., 0], np.float64)
     steps = both[..., 1]
     residual = np.abs(reward - np.matmul(matrix, values[..., None])[..., 0]).max(axis=-1)
-    residual = residual + rounding(s + problem.n_actions, problem.reward, values)
+    residual = residual + rounding_of(s + problem.n_actions, np.abs(problem.reward).max(), np.abs(values).max(axis=-1))
     return Solved(values, np.asarray(visits, np.float64), float((residual * steps.max(axis=-1)).max()))
 
 
