@@ -81,8 +81,6 @@ def test_exact(kind, algorithm, first):
 @pytest.mark.parametrize("algorithm", ["rebel", "npg", "pairs", "md"])
 @pytest.mark.parametrize("first", ["by seed", "log-linear"])
 def test_samples(kind, name, algorithm, first):
-    if name == "Counted" and kind in ("horizon", "linear"):
-        pytest.skip("no law of counts")
     if name == "Offline" and algorithm == "pairs":
         pytest.skip("as REBEL")
     rng = np.random.default_rng(1)
@@ -160,6 +158,8 @@ def test_options_of_sampling():
     assert_chunks_agree(game, rt.Rebel(0.5), oracle=rt.Sampled(20, opponents="separate"))
     mdp = make("mdp", rng, s=6, a=4).problem
     assert_chunks_agree(mdp, rt.Rebel(0.5), oracle=rt.Sampled(20, states=dirichlet(rng, 6)))
+    assert_chunks_agree(mdp, rt.Rebel(0.5), oracle=rt.Sampled(20, horizon=4, states="roll-in"))
+    assert_chunks_agree(mdp, rt.Rebel(0.5), oracle=rt.Counted(20, states=dirichlet(rng, 6)))
 
 
 @pytest.mark.parametrize("oracle", [rt.Exact(), rt.Sampled(30)])
