@@ -73,7 +73,7 @@ def deep_sea(
     transition = assemble(
         np.arange(targets.size), targets, np.ones(targets.size), n_states=end + 1, n_actions=2, sparse=sparse
     )
-    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=np.eye(end + 1)[0])
+    mdp = TabularMDP(transition, reward, discount=discount, initial_dist=np.arange(end + 1) == 0)
     places = np.append(np.stack([rows, cols], axis=1), [[size, (size - 1) // 2]], axis=0)
     return lay_out(mdp, _picture(size, places, end - 1, seed))
 
@@ -97,7 +97,7 @@ def deep_sea_finite_horizon(size: int = 6, *, move_cost: float = 0.01, seed: int
     reward = np.zeros((size, size, 2))  # (H, S, A)
     reward[steps, cols, right] = -move_cost / size
     reward[-1, -1, right[-1, -1]] += 1.0
-    mdp = FiniteHorizonMDP(transition, reward, horizon=size, initial_dist=np.eye(size)[0])
+    mdp = FiniteHorizonMDP(transition, reward, horizon=size, initial_dist=np.arange(size) == 0)
     return lay_out(mdp, _picture(size, np.argwhere(np.ones((size, size))), size * size - 1, seed))
 
 

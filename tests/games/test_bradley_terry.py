@@ -10,7 +10,8 @@ from scipy.optimize import minimize
 from rebel_theory.problems.base import InvalidProblemError
 from rebel_theory.problems.game import PreferenceGame
 from rebel_theory.solvers.games import duality_gap
-from rebel_theory.theory.bradley_terry import bradley_terry, likelihood_ratio_bootstrap
+from rebel_theory.theory.bradley_terry import bradley_terry
+from rebel_theory.theory.cycle_test import likelihood_ratio_bootstrap
 
 
 def sigma(s):

@@ -16,7 +16,8 @@ from rebel_theory.policies import TabularPolicy
 from rebel_theory.run import run
 from rebel_theory.solvers.games import Winner, best_response, duality_gap, von_neumann_winner, winner_ranges
 from rebel_theory.theory.bounds import self_play_regret_bound, self_play_step_size
-from rebel_theory.theory.bradley_terry import BradleyTerryFit, CycleTest, bradley_terry, likelihood_ratio_bootstrap
+from rebel_theory.theory.bradley_terry import BradleyTerryFit, bradley_terry
+from rebel_theory.theory.cycle_test import CycleTest, likelihood_ratio_bootstrap
 from rebel_theory.theory.tournament import TIE_TOLERANCE, condorcet_winner, smith_set, three_cycles
 
 RIDGE = 0.1  # a Gaussian prior of variance 10 on strengths: 3 log-odds either way are still likely
