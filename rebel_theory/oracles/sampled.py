@@ -127,7 +127,7 @@ class BoundSampled(BoundOracle):
     ) -> tuple[FloatArray, FloatArray]:
         counts = np.zeros((*pi.shape, width))
         sums = np.zeros_like(counts)
-        with _threads_for(len(self._rngs) * n):
+        with _threads_for(len(self._rngs) * n * self._sampler.work):
             self._queries += self._sampler.draw(self._states, self._rngs, rho, pi, mu, n, counts, sums)
         return counts, sums
 
@@ -157,7 +157,7 @@ def check_whole(what: str, name: str, value: Any) -> int:
 
 
 @contextmanager
-def _threads_for(n_draws: int) -> Iterator[None]:
+def _threads_for(n_draws: float) -> Iterator[None]:
     """Use one thread for small samples: on a busy machine waking another costs more than it saves."""
     import numba
 

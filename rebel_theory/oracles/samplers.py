@@ -16,7 +16,16 @@ Opponents: TypeAlias = Literal["shared", "separate"]
 
 
 class Sampler(Protocol):
-    """Draws n pairs (or single actions) a seed and adds them up in directed cells."""
+    """Draws n pairs (or single actions) a seed and adds them up in directed cells.
+
+    Attributes
+    ----------
+    work : float
+        What an answer weighs in the choice between one thread and all: 1 where answers are observed directly, more
+        for roll-outs, though less than their length. Under load another thread may come milliseconds late.
+    """
+
+    work: float
 
     def draw(
         self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
@@ -59,6 +68,8 @@ def _(problem: ContextualBandit | Game) -> Sampler:
 
 @sampler.register(ContextualBandit)
 class _Rewards:
+    work = 1.0
+
     def __init__(self, problem: ContextualBandit) -> None:
         self._reward, self._noise = problem.reward, problem.noise
 
@@ -88,6 +99,8 @@ class _Rewards:
 
 @sampler.register(PreferenceGame)
 class _Outcomes:
+    work = 1.0
+
     def __init__(self, problem: PreferenceGame, shared: bool = True) -> None:
         self._preference, self._shared = problem.preference, shared
 
