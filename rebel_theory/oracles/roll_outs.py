@@ -70,6 +70,7 @@ class _RollOuts:
         if horizon is not None:
             self._law, length = (kernels.FIXED, horizon - 1.0, table.discount), float(horizon)
         self._size = int(np.clip(_BLOCK_STEPS / length, *_BLOCK_PAIRS))
+        self.work = max(1.0, length / 40)
 
     def draw(
         self, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int,
@@ -80,7 +81,7 @@ class _RollOuts:
         start, roll_in = (rho, (kernels.FIXED, 0.0, 1.0)) if self._roll_in is None else self._roll_in
         starts = _seed_tables(np.broadcast_to(start, rho.shape)[:, None, :])
         ends = self._mdp[3].size - pi.shape[1]
-        choices = _seed_tables(np.pad(pi, ((0, 0), (0, ends), (0, 0)), constant_values=1 / pi.shape[2]))
+        choices = _seed_tables(np.pad(pi, ((0, 0), (0, ends), (0, 0)), constant_values=1.0) if ends else pi)
         others = choices if counts.shape[-1] == 1 else _seed_tables(mu)
         seen = np.zeros(len(rngs))
         kernels.all_roll_outs(
