@@ -167,12 +167,13 @@ class _Passes:
 
         problem, d = self._problem, self._problem.n_features
         n = len(self._cuts) - 1
+        bounded = bool(self._largest @ np.abs(theta) <= 600)  # so no logit is larger
         kernels, starts = np.empty((n, d, d)), np.empty((n, d))
 
         def one(i: int) -> None:
             linear_pass(
-                self._phi, problem.measures, problem.initial_dist, theta, greedy, self._cuts[i], self._cuts[i + 1],
-                _BLOCK, kernels[i], starts[i],
+                self._phi, problem.measures, problem.initial_dist, theta, greedy, bounded, self._cuts[i],
+                self._cuts[i + 1], _BLOCK, kernels[i], starts[i],
             )  # fmt: skip
 
         list(self._pool.map(one, range(n)))
