@@ -27,6 +27,7 @@ class _Eight(types.Type):  # type: ignore[misc]
 
 
 _EIGHT = _Eight()
+_I32 = ir.IntType(32)
 _IR = ir.VectorType(ir.DoubleType(), _LANES)
 register_model(_Eight)(lambda manager, kind: models.PrimitiveModel(manager, kind, _IR))
 
@@ -39,6 +40,10 @@ def _entry(context, builder, array_type, array, at):
     """Return the address of entry ``at`` of a flat array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [at])
+
+
+def _doubles(builder, vector):
+    return vector if vector.type == _IR else builder.fpext(vector, _IR)
 
 
 def _lanes_below(builder, count):
@@ -67,37 +72,28 @@ def _load(_, x, at, count):
         vector = ir.VectorType(context.get_value_type(x.dtype), _LANES)
         size = x.dtype.bitwidth // 8
         address = _entry(context, builder, x, args[0], args[1])
-        whole = builder.icmp_signed(">=", args[2], args[2].type(_LANES))
-        with builder.if_else(whole, likely=True) as (full, part):
-            with full:
-                all_ = builder.load(builder.bitcast(address, vector.as_pointer()), align=size)
-                at_full = builder.block
-            with part:
-                masked = _masked(builder, "load", vector)
-                some = builder.call(masked, [address, ir.IntType(32)(size), _lanes_below(builder, args[2]), ir.Constant(vector, None)])
-                at_part = builder.block
-        value = builder.phi(vector)
-        value.add_incoming(all_, at_full)
-        value.add_incoming(some, at_part)
-        return builder.fpext(value, _IR) if size == 4 else value
+        if isinstance(count, types.NoneType):
+            value = builder.load(builder.bitcast(address, vector.as_pointer()), align=size)
+        else:
+            mask, zero = _lanes_below(builder, args[2]), ir.Constant(vector, None)
+            value = builder.call(_masked(builder, "load", vector), [address, _I32(size), mask, zero])
+        return _doubles(builder, value)
 
-    return _EIGHT(x, types.int64, types.int64), emit
+    return _EIGHT(x, types.int64, count), emit
 
 
 @intrinsic
 def _store(_, x, at, value, count):
     def emit(context, builder, signature, args):
         address = _entry(context, builder, x, args[0], args[1])
-        whole = builder.icmp_signed(">=", args[3], args[3].type(_LANES))
-        with builder.if_else(whole, likely=True) as (full, part):
-            with full:
-                builder.store(args[2], builder.bitcast(address, _IR.as_pointer()), align=8)
-            with part:
-                masked = _masked(builder, "store", _IR)
-                builder.call(masked, [args[2], address, ir.IntType(32)(8), _lanes_below(builder, args[3])])
+        if isinstance(count, types.NoneType):
+            builder.store(args[2], builder.bitcast(address, _IR.as_pointer()), align=8)
+        else:
+            mask = _lanes_below(builder, args[3])
+            builder.call(_masked(builder, "store", _IR), [args[2], address, _I32(8), mask])
         return context.get_dummy_value()
 
-    return types.void(x, types.int64, _EIGHT, types.int64), emit
+    return types.void(x, types.int64, _EIGHT, count), emit
 
 
 @intrinsic
@@ -107,6 +103,24 @@ def _spread(_, x):
         return builder.shuffle_vector(first, first, _vector_of(*[0] * _LANES))
 
     return _EIGHT(types.float64), emit
+
+
+@intrinsic
+def _spread_entry(_, x, at):
+    def emit(context, builder, signature, args):
+        entry = builder.load(_entry(context, builder, x, args[0], args[1]))
+        first = builder.insert_element(ir.Constant(ir.VectorType(entry.type, _LANES), ir.Undefined), entry, _I32(0))
+        return _doubles(builder, builder.shuffle_vector(first, first, _vector_of(*[0] * _LANES)))
+
+    return _EIGHT(x, types.int64), emit
+
+
+@intrinsic
+def _lane(_, v):
+    def emit(context, builder, signature, args):
+        return builder.extract_element(args[0], _I32(0))
+
+    return types.float64(_EIGHT), emit
 
 
 @intrinsic
@@ -121,9 +135,6 @@ def _add_product(_, total, x, y):
 @intrinsic
 def _totals(_, v0, v1, v2, v3, v4, v5, v6, v7):
     def emit(context, builder, signature, args):
-        def folded(pairs, left):
-            right = [i + _LANES // 2 // len(pairs) for i in left] if False else None
-
         def add(x, y, one, two):
             return builder.fadd(builder.shuffle_vector(x, y, _vector_of(*one)), builder.shuffle_vector(x, y, _vector_of(*two)))
 
@@ -149,21 +160,32 @@ def _prefetch(_, x, at):
 
 
 def load(x, at, count):
-    """Return eight entries from ``at`` of a flat array, in double precision; 0 from the ``count``-th on."""
+    """Return eight entries from ``at`` of a flat array, in double precision; 0 from the ``count``-th on, if given."""
+    n = _LANES if count is None else max(0, min(count, _LANES))
     found = np.zeros(_LANES)
-    found[: max(0, count)] = x[at : at + min(count, _LANES)] if count > 0 else 0
+    found[:n] = x[at : at + n]
     return found
 
 
 def store(x, at, value, count):
-    """Write the first ``count`` of eight doubles to a flat array."""
-    n = max(0, min(count, _LANES))
+    """Write eight doubles to a flat array from ``at``, or the first ``count`` of them."""
+    n = _LANES if count is None else max(0, min(count, _LANES))
     x[at : at + n] = value[:n]
 
 
 def spread(x):
     """Return eight times x."""
     return np.full(_LANES, float(x))
+
+
+def spread_entry(x, at):
+    """Return eight times entry ``at`` of a flat array."""
+    return np.full(_LANES, float(x[at]))
+
+
+def lane(v):
+    """Return the first of eight doubles."""
+    return v[0]
 
 
 def add_product(total, x, y):
@@ -183,8 +205,14 @@ def prefetch(x, at):
 overload(load)(lambda x, at, count: lambda x, at, count: _load(x, at, count))
 overload(store)(lambda x, at, value, count: lambda x, at, value, count: _store(x, at, value, count))
 overload(spread)(lambda x: lambda x: _spread(np.float64(x)))
+overload(spread_entry)(lambda x, at: lambda x, at: _spread_entry(x, at))
+overload(lane)(lambda v: lambda v: _lane(v))
 overload(add_product)(lambda total, x, y: lambda total, x, y: _add_product(total, x, y))
-overload(totals)(lambda v0, v1, v2, v3, v4, v5, v6, v7: lambda v0, v1, v2, v3, v4, v5, v6, v7: _totals(v0, v1, v2, v3, v4, v5, v6, v7))
+overload(totals)(
+    lambda v0, v1, v2, v3, v4, v5, v6, v7: lambda v0, v1, v2, v3, v4, v5, v6, v7: _totals(
+        v0, v1, v2, v3, v4, v5, v6, v7
+    )
+)
 overload(prefetch)(lambda x, at: lambda x, at: _prefetch(x, at))
 
 
@@ -221,101 +249,127 @@ def exponentials(x, bits):
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
+def _add_products(v, phi, rows, i, theta, count):
+    """Return the sums v of eight rows with eight more terms each, or the ``count`` terms that are left."""
+    t = load(theta, i, count)
+    return (
+        add_product(v[0], load(phi, rows[0] + i, count), t),
+        add_product(v[1], load(phi, rows[1] + i, count), t),
+        add_product(v[2], load(phi, rows[2] + i, count), t),
+        add_product(v[3], load(phi, rows[3] + i, count), t),
+        add_product(v[4], load(phi, rows[4] + i, count), t),
+        add_product(v[5], load(phi, rows[5] + i, count), t),
+        add_product(v[6], load(phi, rows[6] + i, count), t),
+        add_product(v[7], load(phi, rows[7] + i, count), t),
+    )
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
 def _products(phi, first, n, theta, z):
-    """Fill ``z`` (n,) with the rows from ``first`` of flat ``phi`` times theta (d,)."""
+    """Fill ``z`` (n + 7,) with the n rows of flat ``phi`` from ``first`` times theta (d,), and ask for the next n."""
     d = theta.shape[0]
-    zero = spread(0.0)
+    full, end, zero = d - d % 8, (first + n - 1) * d, spread(0.0)
+    line = 64 // phi.itemsize
+    lines = 8 * d // line  # of eight rows
     for r in range(0, n, 8):
         at = (first + r) * d
-        end = (first + n - 1) * d
-        v0 = v1 = v2 = v3 = v4 = v5 = v6 = v7 = zero
-        for i in range(0, d, 8):
-            t, k = load(theta, i, d - i), d - i
-            v0 = add_product(v0, load(phi, at + i, k), t)
-            v1 = add_product(v1, load(phi, min(at + d, end) + i, k), t)
-            v2 = add_product(v2, load(phi, min(at + 2 * d, end) + i, k), t)
-            v3 = add_product(v3, load(phi, min(at + 3 * d, end) + i, k), t)
-            v4 = add_product(v4, load(phi, min(at + 4 * d, end) + i, k), t)
-            v5 = add_product(v5, load(phi, min(at + 5 * d, end) + i, k), t)
-            v6 = add_product(v6, load(phi, min(at + 6 * d, end) + i, k), t)
-            v7 = add_product(v7, load(phi, min(at + 7 * d, end) + i, k), t)
-        store(z, r, totals(v0, v1, v2, v3, v4, v5, v6, v7), n - r)
+        rows = (
+            at, min(at + d, end), min(at + 2 * d, end), min(at + 3 * d, end), min(at + 4 * d, end),
+            min(at + 5 * d, end), min(at + 6 * d, end), min(at + 7 * d, end),
+        )  # fmt: skip
+        v = (zero, zero, zero, zero, zero, zero, zero, zero)
+        for i in range(0, full, 8):
+            v = _add_products(v, phi, rows, i, theta, None)
+        if full < d:
+            v = _add_products(v, phi, rows, full, theta, d - full)
+        store(z, r, totals(*v), None)
+        for k in range(lines):
+            prefetch(phi, at + n * d + k * line)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _subtract_largest(z):
-    """Subtract from each row of ``z`` (n, A) its maximum."""
-    n, n_actions = z.shape
-    for s in range(n):
-        largest = z[s, 0]
+def _subtract_largest(z, n, n_actions):
+    """Subtract from each of n rows of A entries of flat ``z`` its maximum."""
+    for at in range(0, n * n_actions, n_actions):
+        largest = z[at]
         for a in range(1, n_actions):
-            largest = max(largest, z[s, a])  # without a branch, which random logits would mispredict
+            largest = max(largest, z[at + a])  # without a branch, which random logits would mispredict
         for a in range(n_actions):
-            z[s, a] -= largest
+            z[at + a] -= largest
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _mix_rows(weights, phi, first, d, mean):
-    """Fill rows of ``mean`` (n, >= d) with sum_a w(a) phi(a) / sum_a w(a), for weights (n, A) and phi from row ``first``."""
-    n, n_actions = weights.shape
-    flat, width = mean.reshape(mean.size), mean.shape[1]
-    for s in range(n):
-        total = 0.0
-        for a in range(n_actions):
-            total += weights[s, a]
-        scale = spread(1.0 / total)
-        for i in range(0, d, 16):
-            v0 = v1 = spread(0.0)
-            at = (first + s * n_actions) * d + i
-            for a in range(n_actions):
-                p = spread(weights[s, a])
-                v0 = add_product(v0, load(phi, at, d - i), p)
-                v1 = add_product(v1, load(phi, at + 8, d - i - 8), p)
-                at += d
-            store(flat, s * width + i, add_product(spread(0.0), v0, scale), 8)
-            store(flat, s * width + i + 8, add_product(spread(0.0), v1, scale), 8)
+def _mix_row(weights, w, n_actions, phi, at, d, count, more):
+    """Return sum_a w(a) phi(a) / sum_a w(a) in columns 0 to 8 and 8 to 16 from ``at``."""
+    zero, one = spread(0.0), spread(1.0)
+    v0 = v1 = total = zero
+    for a in range(n_actions):
+        p = spread_entry(weights, w + a)
+        total = add_product(total, p, one)
+        v0 = add_product(v0, load(phi, at + a * d, count), p)
+        v1 = add_product(v1, load(phi, at + a * d + 8, more), p)
+    scale = spread(1.0 / lane(total))
+    return add_product(zero, v0, scale), add_product(zero, v1, scale)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _choose_rows(z, phi, first, d, mean):
-    """Fill rows of ``mean`` (n, >= d) with the features of the first maximum of z (n, A) in each state."""
-    n, n_actions = z.shape
-    flat, width = mean.reshape(mean.size), mean.shape[1]
+def _mix_rows(weights, n, n_actions, phi, first, d, mean, to, width):
+    """Fill n rows of flat ``mean`` from ``to``, ``width`` apart, with the means of A rows of ``phi`` from ``first``."""
+    full = d - d % 16
     for s in range(n):
-        largest = z[s, 0]
+        w, at, row = s * n_actions, (first + s * n_actions) * d, to + s * width
+        for i in range(0, full, 16):
+            v0, v1 = _mix_row(weights, w, n_actions, phi, at + i, d, None, None)
+            store(mean, row + i, v0, None)
+            store(mean, row + i + 8, v1, None)
+        if full < d:
+            v0, v1 = _mix_row(weights, w, n_actions, phi, at + full, d, d - full, d - full - 8)
+            store(mean, row + full, v0, None)
+            store(mean, row + full + 8, v1, None)
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def _choose_rows(z, n, n_actions, phi, first, d, mean, to, width):
+    """As ``_mix_rows``, but with the features of the first maximum of z in each state."""
+    full = d - d % 8
+    for s in range(n):
+        w = s * n_actions
+        largest = z[w]
         for a in range(1, n_actions):
-            largest = max(largest, z[s, a])
+            largest = max(largest, z[w + a])
         best = 0
         for a in range(n_actions - 1, -1, -1):
-            best = a if z[s, a] == largest else best
-        at = (first + s * n_actions + best) * d
-        for i in range(0, d, 8):
-            store(flat, s * width + i, load(phi, at + i, d - i), 8)
+            best = a if z[w + a] == largest else best
+        at, row = (first + w + best) * d, to + s * width
+        for i in range(0, full, 8):
+            store(mean, row + i, load(phi, at + i, None), None)
+        if full < d:
+            store(mean, row + full, load(phi, at + full, d - full), None)
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _add_moments(measures, rho, low, n, mean, kernel, start):
-    """Add sum_s m(s) mean(s)^T to ``kernel`` (d, d) and sum_s rho(s) mean(s) to ``start``, over low <= s < low + n.
+def _add_moments(measures, rho, low, n, mean, width, kernel, start):
+    """Add sum_s m(s) mean(s)^T to ``kernel`` (d * d,), sum_s rho(s) mean(s) to ``start`` (d,), low <= s < low + n.
 
-    ``mean`` (block, >= d), zero in columns from d on. Tiles of 4 x 16 sums stay in registers.
+    ``measures`` (d * S,); ``mean`` (n * width,) is zero in columns from d on. Tiles of 4 x 16 sums stay in registers.
     """
-    d, width = kernel.shape[0], mean.shape[1]
-    flat, moments = mean.reshape(mean.size), kernel.reshape(kernel.size)
-    one = spread(1.0)
+    d, n_states = start.shape[0], rho.shape[0]
+    zero, one = spread(0.0), spread(1.0)
     for j in range(0, d, 8):
-        v0 = load(start, j, d - j)
+        v = load(start, j, d - j)
         for s in range(n):
-            v0 = add_product(v0, load(flat, s * width + j, 8), spread(rho[low + s]))
-        store(start, j, v0, d - j)
+            v = add_product(v, load(mean, s * width + j, None), spread_entry(rho, low + s))
+        store(start, j, v, d - j)
     for i in range(0, d, 4):
-        i1, i2, i3 = min(i + 1, d - 1), min(i + 2, d - 1), min(i + 3, d - 1)  # past the end: the last row again
-        m0, m1 = measures[i, low : low + n], measures[i1, low : low + n]
-        m2, m3 = measures[i2, low : low + n], measures[i3, low : low + n]
+        m0 = i * n_states + low  # rows past the end: the last one again
+        m1, m2 = min(i + 1, d - 1) * n_states + low, min(i + 2, d - 1) * n_states + low
+        m3 = min(i + 3, d - 1) * n_states + low
         for j in range(0, d, 16):
-            v00 = v01 = v10 = v11 = v20 = v21 = v30 = v31 = spread(0.0)
+            v00 = v01 = v10 = v11 = v20 = v21 = v30 = v31 = zero
             for s in range(n):
-                f0, f1 = load(flat, s * width + j, 8), load(flat, s * width + j + 8, 8)
-                x0, x1, x2, x3 = spread(m0[s]), spread(m1[s]), spread(m2[s]), spread(m3[s])
+                f0, f1 = load(mean, s * width + j, None), load(mean, s * width + j + 8, None)
+                x0, x1 = spread_entry(measures, m0 + s), spread_entry(measures, m1 + s)
+                x2, x3 = spread_entry(measures, m2 + s), spread_entry(measures, m3 + s)
                 v00 = add_product(v00, x0, f0)
                 v01 = add_product(v01, x0, f1)
                 v10 = add_product(v10, x1, f0)
@@ -327,8 +381,8 @@ def _add_moments(measures, rho, low, n, mean, kernel, start):
             for row, v0, v1 in ((i, v00, v01), (i + 1, v10, v11), (i + 2, v20, v21), (i + 3, v30, v31)):
                 if row < d:
                     at, k = row * d + j, d - j
-                    store(moments, at, add_product(v0, one, load(moments, at, k)), k)
-                    store(moments, at + 8, add_product(v1, one, load(moments, at + 8, k - 8)), k - 8)
+                    store(kernel, at, add_product(v0, one, load(kernel, at, k)), k)
+                    store(kernel, at + 8, add_product(v1, one, load(kernel, at + 8, k - 8)), k - 8)
 
 
 @njit(cache=True, nogil=True)
@@ -361,26 +415,26 @@ def linear_pass(phi, measures, rho, theta, greedy, bounded, first, last, block, 
     precision. pi is the softmax of phi . theta, or its first maximiser if ``greedy``. ``bounded``: no |phi . theta|
     exceeds 690, so that its exponential neither overflows nor vanishes.
     """
-    d = phi.shape[1]
-    n_actions = phi.shape[0] // rho.shape[0]
-    flat = phi.reshape(phi.size)
-    logits, bits = np.empty(_FEW * n_actions), np.empty(_FEW * n_actions, np.int64)
-    mean = np.zeros((block, -(-d // 16) * 16))
+    d, n_states = phi.shape[1], rho.shape[0]
+    n_actions, width = phi.shape[0] // n_states, -(-d // 16) * 16
+    features, m, moments = phi.reshape(phi.size), measures.reshape(measures.size), kernel.reshape(kernel.size)
+    z, bits = np.empty(_FEW * n_actions + 7), np.empty(_FEW * n_actions, np.int64)
+    mean = np.zeros(block * width)
     kernel[:] = 0.0
     start[:] = 0.0
     for low in range(first, last, block):
         n = min(block, last - low)
         for at in range(0, n, _FEW):
-            few = min(_FEW, n - at)
-            row, size = (low + at) * n_actions, few * n_actions
-            z = logits[:size]
-            _products(flat, row, size, theta, z)
-            by_state, means = z.reshape(few, n_actions), mean[at : at + few]
+            few, row = min(_FEW, n - at), (low + at) * n_actions
+            for i in range(d):
+                prefetch(m, i * n_states + low + at)
+                prefetch(m, i * n_states + low + at + _FEW // 2)
+            _products(features, row, few * n_actions, theta, z)
             if greedy:
-                _choose_rows(by_state, flat, row, d, means)
+                _choose_rows(z, few, n_actions, features, row, d, mean, at * width, width)
             else:
                 if not bounded:
-                    _subtract_largest(by_state)
-                exponentials(z, bits)
-                _mix_rows(by_state, flat, row, d, means)
-        _add_moments(measures, rho, low, n, mean, kernel, start)
+                    _subtract_largest(z, few, n_actions)
+                exponentials(z[: few * n_actions], bits)
+                _mix_rows(z, few, n_actions, features, row, d, mean, at * width, width)
+        _add_moments(m, rho, low, n, mean, width, moments, start)
