@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from rebel_theory.problems import InvalidProblemError, LinearMDP
 
 _BLOCK = 128  # states worked on together: their features stay in the second-level cache
 _SEGMENTS = 64  # partial sums over the states, whatever the number of threads: the same digits on every machine
+_EXPONENT = 600.0  # logits below need no shift: neither their exponentials nor sums of them overflow
 _UNIT = np.finfo(np.float64).eps / 2
 _IMPROVEMENTS = 200
 
@@ -37,7 +39,8 @@ class LinearPath:
     gap : shape (T + 1,)
         J* - J(pi_t), J* from policy iteration by the same passes.
     error_bound : float
-        Certified bound on the sup-norm error of every V^{pi_t}, hence on ``objective``.
+        Certified bound on the sup-norm error of every V^{pi_t}, hence on ``objective``; it grows with theta, whose
+        logits are rounded relatively.
     gap_error : float
         Bound on the error of ``gap``.
     """
@@ -167,7 +170,8 @@ class _Passes:
 
         problem, d = self._problem, self._problem.n_features
         n = len(self._cuts) - 1
-        bounded = bool(self._largest @ np.abs(theta) <= 600)  # so no logit is larger
+        largest = float(self._largest @ np.abs(theta))  # bounds every logit
+        bounded = largest <= _EXPONENT
         kernels, starts = np.empty((n, d, d)), np.empty((n, d))
 
         def one(i: int) -> None:
@@ -180,34 +184,47 @@ class _Passes:
         kernel, start = kernels.sum(axis=0), starts.sum(axis=0)
         gamma, reward = problem.discount, problem.reward_weights
         w = np.linalg.solve(np.eye(d) - gamma * kernel, reward)
-        return w, float(start @ w), self._error(kernel, w)
+        rough = 0.0 if greedy else min(2.0, math.expm1(min(1.0, 2 * self._rounding(largest))))
+        return w, float(start @ w), self._error(kernel, w, rough)
 
-    def _error(self, kernel: FloatArray, w: FloatArray) -> float:
+    def _rounding(self, largest: float) -> float:
+        """Return a bound on the error of phi . theta for sum_i max |phi_i theta_i| = ``largest``, less its maximum."""
+        return 1.01 * (self._problem.n_features + 3) * _UNIT * largest
+
+    def _error(self, kernel: FloatArray, w: FloatArray, rough: float) -> float:
         """Return a bound on |V - phi_pi . w|: the residual of V = r_pi + gamma P_pi V seen through the features.
 
-        The residual is phi_pi . (theta_r + gamma M w - w). Rounding of M: sums in a block, over blocks, over segments,
-        softmax and mean, each within n u of the absolute terms (Higham 2002, section 3.1).
+        The residual is phi_pi . (theta_r + gamma M w - w). Rounding of M, each within n u of the absolute terms
+        (Higham 2002, section 3.1): sums in a block, over blocks, over segments, and the mean (exponentials within 6 u
+        above and below the line, two sums over actions, quotient and products). ``rough`` bounds what the error of the
+        logits does to pi, relatively. The objective is a sum over states of its own, with the same errors.
         """
         gamma, reward = self._problem.discount, np.abs(self._problem.reward_weights)
-        n = _BLOCK + (self._cuts[1] - self._cuts[0]) // _BLOCK + _SEGMENTS + self._problem.n_actions + 8
-        hidden = 1.01 * n * _UNIT * self._totals * float(self._largest @ np.abs(w))
+        n = _BLOCK + (self._cuts[1] - self._cuts[0]) // _BLOCK + _SEGMENTS + 2 * self._problem.n_actions + 16
+        size = float(self._largest @ np.abs(w))
+        hidden = (1.01 * n * _UNIT + rough) * self._totals * size
         seen = np.abs(self._problem.reward_weights + gamma * (kernel @ w) - w)
         seen += (w.size + 4) * _UNIT * (reward + gamma * (np.abs(kernel) @ np.abs(w)) + np.abs(w))
         left = 1 - gamma * (1 + self._off + 2 * w.size * _UNIT * float(self._largest @ self._totals))
-        return float(self._largest @ (seen + gamma * hidden)) / left if left > 0 else float("inf")
+        if left <= 0:
+            return float("inf")
+        own = (1.01 * (n + w.size) * _UNIT + rough) * size
+        return float(float(self._largest @ (seen + gamma * hidden)) / left + own)
 
     def optimum(self, w: FloatArray) -> tuple[float, float]:
         """Return (J*, its error) by policy iteration from the greedy policy of phi . w.
 
         If w' are the weights of the policy greedy for w, an evaluation before, then V* - V' is at most
-        max |phi . (w' - w)| / (1 - gamma), since T V' <= T V + max |phi . (w' - w)| and T V <= V'.
+        max |phi . (w' - w)| / (1 - gamma), since T V' <= T V + max |phi . (w' - w)| and T V <= V'; the latter up to
+        e / (1 - gamma) for a choice that rounding may leave e below the best.
         """
         gamma = self._problem.discount
         w, value, error = self.evaluate(w, greedy=True)
         best, best_error = value, float("inf")
         for _ in range(_IMPROVEMENTS):
             new, value, error = self.evaluate(w, greedy=True)
-            found = float(self._largest @ np.abs(new - w)) / (1 - gamma) + (3 - gamma) / (1 - gamma) * error
+            missed = 2 * self._rounding(float(self._largest @ np.abs(w))) / (1 - gamma)
+            found = (float(self._largest @ np.abs(new - w)) + missed + (3 - gamma) * error) / (1 - gamma)
             if found >= best_error:  # at rounding
                 break
             best, best_error = value, found

@@ -19,7 +19,7 @@ _FEW = 16  # states whose features stay in the first-level cache from their logi
 _LANES = 8
 
 
-class _Eight(types.Type):  # type: ignore[misc]
+class _Eight(types.Type):
     """Eight doubles, which the compiler maps to whatever vectors the machine has."""
 
     def __init__(self) -> None:
@@ -29,41 +29,42 @@ class _Eight(types.Type):  # type: ignore[misc]
 _EIGHT = _Eight()
 _I32 = ir.IntType(32)
 _IR = ir.VectorType(ir.DoubleType(), _LANES)
-register_model(_Eight)(lambda manager, kind: models.PrimitiveModel(manager, kind, _IR))
 
 
-def _vector_of(*values):
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(values)), list(values))
+def _indices(*values):
+    return ir.Constant(ir.VectorType(_I32, len(values)), list(values))
 
 
-def _entry(context, builder, array_type, array, at):
+def _spread_value(builder, value):
+    """Return eight times a number."""
+    first = builder.insert_element(ir.Constant(ir.VectorType(value.type, _LANES), ir.Undefined), value, _I32(0))
+    return builder.shuffle_vector(first, first, _indices(*[0] * _LANES))
+
+
+def _address(context, builder, array_type, array, at):
     """Return the address of entry ``at`` of a flat array."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [at])
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
 
 
 def _doubles(builder, vector):
     return vector if vector.type == _IR else builder.fpext(vector, _IR)
 
 
-def _lanes_below(builder, count):
+def _below(builder, count):
     """Return the mask of the lanes i < count."""
-    one = ir.VectorType(count.type, _LANES)
-    first = builder.insert_element(ir.Constant(one, ir.Undefined), count, ir.IntType(32)(0))
-    return builder.icmp_signed("<", ir.Constant(one, list(range(_LANES))), builder.shuffle_vector(first, first, _vector_of(*[0] * _LANES)))
+    lanes = ir.Constant(ir.VectorType(count.type, _LANES), list(range(_LANES)))
+    return builder.icmp_signed("<", lanes, _spread_value(builder, count))
 
 
 def _masked(builder, kind, vector):
-    """Return LLVM's masked load or store of ``vector``s, and the alignment of their entries."""
-    name = f"v{_LANES}f{32 if vector.element == ir.FloatType() else 64}"
-    mask, line = ir.VectorType(ir.IntType(1), _LANES), ir.IntType(32)
-    pointer = ir.PointerType()
-    signature = (
-        ir.FunctionType(vector, [pointer, line, mask, vector])
-        if kind == "load"
-        else ir.FunctionType(ir.VoidType(), [vector, pointer, line, mask])
-    )
-    return cgutils.get_or_insert_function(builder.module, signature, f"llvm.masked.{kind}.{name}.p0")
+    """Return LLVM's masked "load" or "store" of vectors of one type."""
+    name = f"llvm.masked.{kind}.v{_LANES}f{32 if vector.element == ir.FloatType() else 64}.p0"
+    mask, pointer = ir.VectorType(ir.IntType(1), _LANES), cgutils.voidptr_t
+    if kind == "load":
+        signature = ir.FunctionType(vector, [pointer, _I32, mask, vector])
+    else:
+        signature = ir.FunctionType(ir.VoidType(), [vector, pointer, _I32, mask])
+    return cgutils.get_or_insert_function(builder.module, signature, name)
 
 
 @intrinsic
@@ -71,12 +72,14 @@ def _load(_, x, at, count):
     def emit(context, builder, signature, args):
         vector = ir.VectorType(context.get_value_type(x.dtype), _LANES)
         size = x.dtype.bitwidth // 8
-        address = _entry(context, builder, x, args[0], args[1])
+        address = _address(context, builder, x, args[0], args[1])
         if isinstance(count, types.NoneType):
             value = builder.load(builder.bitcast(address, vector.as_pointer()), align=size)
         else:
-            mask, zero = _lanes_below(builder, args[2]), ir.Constant(vector, None)
-            value = builder.call(_masked(builder, "load", vector), [address, _I32(size), mask, zero])
+            mask, zero = _below(builder, args[2]), ir.Constant(vector, None)
+            value = builder.call(
+                _masked(builder, "load", vector), [builder.bitcast(address, cgutils.voidptr_t), _I32(size), mask, zero]
+            )
         return _doubles(builder, value)
 
     return _EIGHT(x, types.int64, count), emit
@@ -85,12 +88,14 @@ def _load(_, x, at, count):
 @intrinsic
 def _store(_, x, at, value, count):
     def emit(context, builder, signature, args):
-        address = _entry(context, builder, x, args[0], args[1])
+        address = _address(context, builder, x, args[0], args[1])
         if isinstance(count, types.NoneType):
             builder.store(args[2], builder.bitcast(address, _IR.as_pointer()), align=8)
         else:
-            mask = _lanes_below(builder, args[3])
-            builder.call(_masked(builder, "store", _IR), [args[2], address, _I32(8), mask])
+            mask = _below(builder, args[3])
+            builder.call(
+                _masked(builder, "store", _IR), [args[2], builder.bitcast(address, cgutils.voidptr_t), _I32(8), mask]
+            )
         return context.get_dummy_value()
 
     return types.void(x, types.int64, _EIGHT, count), emit
@@ -98,29 +103,21 @@ def _store(_, x, at, value, count):
 
 @intrinsic
 def _spread(_, x):
-    def emit(context, builder, signature, args):
-        first = builder.insert_element(ir.Constant(_IR, ir.Undefined), args[0], ir.IntType(32)(0))
-        return builder.shuffle_vector(first, first, _vector_of(*[0] * _LANES))
-
-    return _EIGHT(types.float64), emit
+    return _EIGHT(types.float64), lambda context, builder, signature, args: _spread_value(builder, args[0])
 
 
 @intrinsic
 def _spread_entry(_, x, at):
     def emit(context, builder, signature, args):
-        entry = builder.load(_entry(context, builder, x, args[0], args[1]))
-        first = builder.insert_element(ir.Constant(ir.VectorType(entry.type, _LANES), ir.Undefined), entry, _I32(0))
-        return _doubles(builder, builder.shuffle_vector(first, first, _vector_of(*[0] * _LANES)))
+        entry = builder.load(_address(context, builder, x, args[0], args[1]))
+        return _doubles(builder, _spread_value(builder, entry))
 
     return _EIGHT(x, types.int64), emit
 
 
 @intrinsic
 def _lane(_, v):
-    def emit(context, builder, signature, args):
-        return builder.extract_element(args[0], _I32(0))
-
-    return types.float64(_EIGHT), emit
+    return types.float64(_EIGHT), lambda context, builder, signature, args: builder.extract_element(args[0], _I32(0))
 
 
 @intrinsic
@@ -134,26 +131,26 @@ def _add_product(_, total, x, y):
 
 @intrinsic
 def _totals(_, v0, v1, v2, v3, v4, v5, v6, v7):
-    def emit(context, builder, signature, args):
-        def add(x, y, one, two):
-            return builder.fadd(builder.shuffle_vector(x, y, _vector_of(*one)), builder.shuffle_vector(x, y, _vector_of(*two)))
+    def emit(context, builder, signature, v):
+        def folded(v, one, two):  # half as many vectors: lanes ``one`` plus lanes ``two`` of each two of them
+            pick = builder.shuffle_vector
+            pairs = zip(v[::2], v[1::2], strict=True)
+            return [builder.fadd(pick(x, y, _indices(*one)), pick(x, y, _indices(*two))) for x, y in pairs]
 
-        v = args
-        v = [add(v[i], v[i + 1], (0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15)) for i in range(0, 8, 2)]
-        v = [add(v[i], v[i + 1], (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15)) for i in range(0, 4, 2)]
-        return add(v[0], v[1], (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))
+        v = folded(v, (0, 8, 2, 10, 4, 12, 6, 14), (1, 9, 3, 11, 5, 13, 7, 15))
+        v = folded(v, (0, 1, 8, 9, 4, 5, 12, 13), (2, 3, 10, 11, 6, 7, 14, 15))
+        return folded(v, (0, 1, 2, 3, 8, 9, 10, 11), (4, 5, 6, 7, 12, 13, 14, 15))[0]
 
-    return _EIGHT(*[_EIGHT] * 8), emit
+    return _EIGHT(*[_EIGHT] * _LANES), emit
 
 
 @intrinsic
 def _prefetch(_, x, at):
     def emit(context, builder, signature, args):
-        line = ir.IntType(32)
-        ask = ir.FunctionType(ir.VoidType(), [ir.PointerType(), line, line, line])
-        address = _entry(context, builder, x, args[0], args[1])
-        function = cgutils.get_or_insert_function(builder.module, ask, "llvm.prefetch.p0")
-        builder.call(function, [address, line(0), line(3), line(1)])
+        signature = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, signature, "llvm.prefetch.p0")
+        address = builder.bitcast(_address(context, builder, x, args[0], args[1]), cgutils.voidptr_t)
+        builder.call(function, [address, _I32(0), _I32(3), _I32(1)])
         return context.get_dummy_value()
 
     return types.void(x, types.int64), emit
@@ -193,27 +190,29 @@ def add_product(total, x, y):
     return total + x * y
 
 
-def totals(v0, v1, v2, v3, v4, v5, v6, v7):
+def totals(a, b, c, d, e, f, g, h):
     """Return the eight sums over lanes."""
-    return np.array([v.sum() for v in (v0, v1, v2, v3, v4, v5, v6, v7)])
+    return np.array([v.sum() for v in (a, b, c, d, e, f, g, h)])
 
 
 def prefetch(x, at):
     """Ask for the cache line of an entry, which may lie outside."""
 
 
-overload(load)(lambda x, at, count: lambda x, at, count: _load(x, at, count))
-overload(store)(lambda x, at, value, count: lambda x, at, value, count: _store(x, at, value, count))
-overload(spread)(lambda x: lambda x: _spread(np.float64(x)))
-overload(spread_entry)(lambda x, at: lambda x, at: _spread_entry(x, at))
-overload(lane)(lambda v: lambda v: _lane(v))
-overload(add_product)(lambda total, x, y: lambda total, x, y: _add_product(total, x, y))
-overload(totals)(
-    lambda v0, v1, v2, v3, v4, v5, v6, v7: lambda v0, v1, v2, v3, v4, v5, v6, v7: _totals(
-        v0, v1, v2, v3, v4, v5, v6, v7
-    )
-)
-overload(prefetch)(lambda x, at: lambda x, at: _prefetch(x, at))
+def _register():
+    """Tell Numba what the functions above compile to."""
+    register_model(_Eight)(lambda manager, kind: models.PrimitiveModel(manager, kind, _IR))
+    overload(load)(lambda x, at, count: lambda x, at, count: _load(x, at, count))
+    overload(store)(lambda x, at, value, count: lambda x, at, value, count: _store(x, at, value, count))
+    overload(spread)(lambda x: lambda x: _spread(np.float64(x)))
+    overload(spread_entry)(lambda x, at: lambda x, at: _spread_entry(x, at))
+    overload(lane)(lambda v: lambda v: _lane(v))
+    overload(add_product)(lambda total, x, y: lambda total, x, y: _add_product(total, x, y))
+    overload(totals)(lambda a, b, c, d, e, f, g, h: lambda a, b, c, d, e, f, g, h: _totals(a, b, c, d, e, f, g, h))
+    overload(prefetch)(lambda x, at: lambda x, at: _prefetch(x, at))
+
+
+_register()
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})  # "reassoc" would undo the two-part product with ln 2
@@ -266,17 +265,21 @@ def _add_products(v, phi, rows, i, theta, count):
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _products(phi, first, n, theta, z):
-    """Fill ``z`` (n + 7,) with the n rows of flat ``phi`` from ``first`` times theta (d,), and ask for the next n."""
+    """Fill ``z`` (n,) with the n rows of flat ``phi`` from ``first`` times theta (d,), and ask for the next n rows."""
     d = theta.shape[0]
-    full, end, zero = d - d % 8, (first + n - 1) * d, spread(0.0)
+    full, zero = d - d % 8, spread(0.0)
     line = 64 // phi.itemsize
     lines = 8 * d // line  # of eight rows
-    for r in range(0, n, 8):
+    if n < 8:
+        for r in range(n):
+            z[r] = 0.0
+            for i in range(d):
+                z[r] += phi[(first + r) * d + i] * theta[i]
+        return
+    for start in range(0, n, 8):
+        r = min(start, n - 8)  # the last eight rows overlap those before
         at = (first + r) * d
-        rows = (
-            at, min(at + d, end), min(at + 2 * d, end), min(at + 3 * d, end), min(at + 4 * d, end),
-            min(at + 5 * d, end), min(at + 6 * d, end), min(at + 7 * d, end),
-        )  # fmt: skip
+        rows = (at, at + d, at + 2 * d, at + 3 * d, at + 4 * d, at + 5 * d, at + 6 * d, at + 7 * d)
         v = (zero, zero, zero, zero, zero, zero, zero, zero)
         for i in range(0, full, 8):
             v = _add_products(v, phi, rows, i, theta, None)
@@ -418,7 +421,7 @@ def linear_pass(phi, measures, rho, theta, greedy, bounded, first, last, block, 
     d, n_states = phi.shape[1], rho.shape[0]
     n_actions, width = phi.shape[0] // n_states, -(-d // 16) * 16
     features, m, moments = phi.reshape(phi.size), measures.reshape(measures.size), kernel.reshape(kernel.size)
-    z, bits = np.empty(_FEW * n_actions + 7), np.empty(_FEW * n_actions, np.int64)
+    z, bits = np.empty(_FEW * n_actions), np.empty(_FEW * n_actions, np.int64)
     mean = np.zeros(block * width)
     kernel[:] = 0.0
     start[:] = 0.0
