@@ -5,11 +5,12 @@ doubles: what becomes of plain loops over a short row depends on the compiler's 
 Sums are reordered and fused, nothing else: NaN and infinities keep their meaning, and bounds on rounding hold for any
 order.
 """
+# mypy: allow-untyped-calls
 
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
@@ -59,7 +60,7 @@ def _below(builder, count):
 def _masked(builder, kind, vector):
     """Return LLVM's masked "load" or "store" of vectors of one type."""
     name = f"llvm.masked.{kind}.v{_LANES}f{32 if vector.element == ir.FloatType() else 64}.p0"
-    mask, pointer = ir.VectorType(ir.IntType(1), _LANES), cgutils.voidptr_t
+    mask, pointer = ir.VectorType(ir.IntType(1), _LANES), vector.as_pointer()
     if kind == "load":
         signature = ir.FunctionType(vector, [pointer, _I32, mask, vector])
     else:
@@ -72,14 +73,12 @@ def _load(_, x, at, count):
     def emit(context, builder, signature, args):
         vector = ir.VectorType(context.get_value_type(x.dtype), _LANES)
         size = x.dtype.bitwidth // 8
-        address = _address(context, builder, x, args[0], args[1])
+        place = builder.bitcast(_address(context, builder, x, args[0], args[1]), vector.as_pointer())
         if isinstance(count, types.NoneType):
-            value = builder.load(builder.bitcast(address, vector.as_pointer()), align=size)
+            value = builder.load(place, align=size)
         else:
             mask, zero = _below(builder, args[2]), ir.Constant(vector, None)
-            value = builder.call(
-                _masked(builder, "load", vector), [builder.bitcast(address, cgutils.voidptr_t), _I32(size), mask, zero]
-            )
+            value = builder.call(_masked(builder, "load", vector), [place, _I32(size), mask, zero])
         return _doubles(builder, value)
 
     return _EIGHT(x, types.int64, count), emit
@@ -88,14 +87,12 @@ def _load(_, x, at, count):
 @intrinsic
 def _store(_, x, at, value, count):
     def emit(context, builder, signature, args):
-        address = _address(context, builder, x, args[0], args[1])
+        place = builder.bitcast(_address(context, builder, x, args[0], args[1]), _IR.as_pointer())
         if isinstance(count, types.NoneType):
-            builder.store(args[2], builder.bitcast(address, _IR.as_pointer()), align=8)
+            builder.store(args[2], place, align=8)
         else:
             mask = _below(builder, args[3])
-            builder.call(
-                _masked(builder, "store", _IR), [args[2], builder.bitcast(address, cgutils.voidptr_t), _I32(8), mask]
-            )
+            builder.call(_masked(builder, "store", _IR), [args[2], place, _I32(8), mask])
         return context.get_dummy_value()
 
     return types.void(x, types.int64, _EIGHT, count), emit
