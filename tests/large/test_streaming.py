@@ -138,7 +138,8 @@ def test_the_first_of_equal_maxima_is_chosen():
 def test_error_bound_of_large_logits(scale):
     """Against 60 digits; beyond logits of 600 the maximum is subtracted. The bound grows with theta and stays true."""
     rng = np.random.default_rng(1)
-    mdp, theta = signed(rng, s=3, a=3, d=2), scale * rng.standard_normal(2)
+    mdp = rt.LinearMDP(dirichlet(rng, 3, 3, 2), dirichlet(rng, 2, 3), rng.standard_normal(2), discount=0.9)
+    theta = scale + rng.standard_normal(2)  # features add up to 1: logits of size scale that differ by about 1
     path = rt.stream(mdp, rt.Rebel(1.0), n_iterations=0, theta=theta)
     exact = np.vectorize(Decimal, otypes=[object])
     with localcontext(prec=60):
