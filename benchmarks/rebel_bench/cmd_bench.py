@@ -17,23 +17,29 @@ class Bench:
 
     Both sides of a ratio are checked against each other, warmed up, and then timed in turns in one process:
     medians with quartiles. Next to each stands the physical limit (memory bandwidth, random draws) as measured
-    in the same rounds, and the share of it that is reached. The exit code is 1 if plain NumPy and ours disagree;
-    a target that is missed is reported, and is no error.
+    in the same rounds, and the share of it that is reached. Then comes every target with its verdict, and the
+    machine. The exit code is 1 if plain NumPy and ours disagree, 2 for a wrong option; a target that is missed
+    is reported, and is no error.
 
-    Suites: batches, counted, evaluation, exact, games, linear, optimal, regression, sampling.
+    Suites: batches, counted, evaluation, exact, games, linear, optimal, regression, sampling, sparse.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
-  rebel-theory bench                       every suite, in a few minutes
-  rebel-theory bench sampling,optimal --repeats 15
-  rebel-theory bench --scale paper         the sizes of the documentation: 13 GB of memory for the largest
-  rebel-theory bench games --json > games.json"""
+  rebel-theory bench                       every suite, in a minute or two
+  rebel-theory bench sampling optimal --repeats 15
+  rebel-theory bench --suite games --json > games.json
+  rebel-theory bench --scale paper         the sizes of the documentation: ten minutes, 13 GB of memory
+  pip install 'rebel-theory[bench]'        the peers"""
 
     suites: Annotated[
         tyro.conf.Positional[tuple[str, ...]],
         tyro.conf.arg(metavar="[SUITE ...]", help_behavior_hint="(default: all)"),
     ] = ()
     """Suites to run, such as sampling exact or sampling,exact."""
+    suite: Annotated[
+        tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="SUITE", help_behavior_hint="(repeatable)")
+    ] = ()
+    """The same as an option."""
     scale: Literal["quick", "paper"] = "quick"
     """Sizes: minutes, or those of the documentation."""
     repeats: int = 5
@@ -41,7 +47,7 @@ class Bench:
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on stdout instead of a table."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results")
-    """Folder for the results (Parquet, in DIR/speed) and the figure."""
+    """Folder for the results (Parquet and JSON, in DIR/speed) and the figure."""
     figures: bool = True
     """Draw the figure of cost against size too, as PNG and PDF."""
 

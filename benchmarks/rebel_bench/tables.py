@@ -110,7 +110,12 @@ def print_verification_json(result: Verification) -> None:
 
 def print_json(value: Any) -> None:
     """Print strict JSON on stdout."""
-    print(json.dumps(_strict(value), indent=2, allow_nan=False, ensure_ascii=False))
+    print(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return strict JSON: numbers that do not exist are null."""
+    return json.dumps(_strict(value), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def _strict(value: Any) -> Any:

@@ -31,17 +31,17 @@ class Side:
         Units that one call does.
     answer : callable, optional
         What of the output is compared with the other sides; the output itself by default. Never timed.
-    least_ratio : float, optional
-        Target for this side's time divided by ours, from the issue.
     threads : int
-        Numba threads while this side runs.
+        Threads of this side; Numba has as many while it runs.
+    less : callable, optional
+        A run whose time, measured next to that of ``run``, is taken off: fixed costs, so that ``work`` is what is left.
     """
 
     run: Callable[[], Any]
     work: float = 1.0
     answer: Callable[[Any], Any] | None = None
-    least_ratio: float | None = None
     threads: int = 1
+    less: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Limit:
     """The physical limit of one unit: so many random draws, or so many bytes of memory moved.
 
     ``footprint`` is the working set in bytes: bandwidth is measured on arrays of this size, so that a problem that
-    fits a cache is not compared with main memory.
+    fits a cache is not compared with main memory; it is that of as many threads as ours has.
     """
 
     kind: Literal["draws", "bytes"]
@@ -74,16 +74,14 @@ class Limit:
 class Case:
     """Sides that give the same answer within ``tolerance`` (largest absolute difference), timed in units of work.
 
-    ``sides`` has :data:`OURS`. ``most_seconds`` and ``least_fraction`` are targets of ours: time a unit, and share of
-    the limit reached. ``note`` is printed in the report.
+    ``sides`` has :data:`OURS`. ``certified`` is the error that ours certifies. ``note`` is stored with the row of ours.
     """
 
     unit: str
     sides: Mapping[str, Side]
     tolerance: float
     limit: Limit | None = None
-    most_seconds: float | None = None
-    least_fraction: float | None = None
+    certified: float | None = None
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -15,7 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rebel_bench.atomic import require_writable, whole_file
 from rebel_bench.errors import UserError
 from rebel_bench.speed import discover, report
-from rebel_bench.speed.measure import LEAST_REPEATS, Row, machine, measure
+from rebel_bench.speed.machine import load, machine
+from rebel_bench.speed.measure import LEAST_REPEATS, Row, measure
+from rebel_bench.speed.targets import verdicts
+from rebel_bench.tables import json_text, print_json
 
 if TYPE_CHECKING:
     from rebel_bench.cmd_bench import Bench
@@ -23,7 +27,8 @@ if TYPE_CHECKING:
 
 def execute(options: Bench) -> int:
     """Return 0, or 1 if a NumPy version and ours disagree; every option is checked before any work."""
-    suites = discover.select(discover.suites(), options.suites)
+    known = discover.suites()
+    suites = discover.select(known, (*options.suites, *options.suite))
     if options.repeats < LEAST_REPEATS:
         raise UserError(f"--repeats {options.repeats}: expected at least {LEAST_REPEATS}, medians of fewer mean little")
     folder = options.out / "speed"
@@ -33,21 +38,33 @@ def execute(options: Bench) -> int:
     rows: list[Row] = []
     with _progress(len(plans)) as tell:
         for name, plan in plans:
-            found = measure(name, plan, repeats=options.repeats)
-            rows.extend(found)
             tell(f"{name}: {plan.name}")
+            rows.extend(measure(name, plan, repeats=options.repeats))
+            gc.collect()  # gigabytes may hang in cycles
+    about["load_after"] = load()
+    found = verdicts(rows)
+    which = "all" if len(suites) == len(known) else "+".join(suite.name for suite in suites)
+    path = folder / f"{which}.{options.scale}"
     frame = pd.DataFrame([asdict(row) for row in rows])
-    which = "all" if len(suites) == len(discover.suites()) else "+".join(suite.name for suite in suites)
-    files = [_store(frame, folder / f"{which}.{options.scale}.parquet")]
+    result = report.as_object(rows, found, about, options.scale)
+    files = [_store(frame, path.with_name(f"{path.name}.parquet")), _keep(result, path.with_name(f"{path.name}.json"))]
     if options.figures and (frame["axis"] != "").any():
         from rebel_bench.speed.drawing import draw
 
-        files += draw(frame, folder / f"{which}.{options.scale}")
+        files += draw(frame, path)
     if options.json:
-        report.print_object(rows, about, options.scale, files)
+        print_json({**result, "files": [str(file) for file in files]})
     else:
-        report.print_table(rows, about, files, {suite.name: f"{suite.title} ({suite.name})" for suite in suites})
+        report.print_table(
+            rows, found, about, files, {name: f"{suite.title} ({name})" for name, suite in known.items()}
+        )
     return 1 if any(row.status == "differs" and row.side.startswith(("NumPy", "ours")) for row in rows) else 0
+
+
+def _keep(result: dict[str, Any], path: Path) -> Path:
+    with whole_file(path) as temporary:
+        temporary.write_text(json_text(result) + "\n", encoding="utf-8")
+    return path
 
 
 def _store(frame: pd.DataFrame, path: Path) -> Path:
@@ -58,7 +75,7 @@ def _store(frame: pd.DataFrame, path: Path) -> Path:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """Yield what to call after each case: a bar on a terminal's stderr, a line a case in a log."""
+    """Yield what to call before each case: a bar on a terminal's stderr, a line a case in a log."""
     console = Console(stderr=True, markup=False, highlight=False)
     if not console.is_terminal:
         done = [0]
@@ -72,4 +89,10 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("warming up", total=total)
-        yield lambda text: bar.update(task, advance=1, description=text)
+        begun = [0]
+
+        def advance(text: str) -> None:
+            bar.update(task, completed=begun[0], description=text)
+            begun[0] += 1
+
+        yield advance

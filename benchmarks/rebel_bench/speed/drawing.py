@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rebel_bench.atomic import whole_file
 from rebel_bench.speed.case import OURS
 from rebel_bench.style import OKABE_ITO, Venue, figure, save
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _PANELS = {
     "S": "states $S$ (exact NPG)",
@@ -31,6 +35,19 @@ _LABELS = {OURS: "rebel-theory", "NumPy": "NumPy", "limit": "physical limit"}
 
 def draw(frame: pd.DataFrame, path: Path, venue: Venue = "neurips") -> tuple[Path, Path]:
     """Write PNG and PDF and return their paths; a panel an axis that was measured, the legend beside them."""
+    with _drawn(frame, venue) as fig:
+        return save(fig, path)
+
+
+def draw_png(frame: pd.DataFrame, path: Path, *, dpi: int = 200) -> Path:
+    """Write the PNG alone, of the size that a page needs."""
+    with _drawn(frame, "neurips") as fig, whole_file(path) as temporary:
+        fig.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+    return path
+
+
+@contextmanager
+def _drawn(frame: pd.DataFrame, venue: Venue) -> Iterator[Figure]:
     axes = [axis for axis in _PANELS if (frame["axis"] == axis).any()]
     cells = len(axes) + 1
     columns = min(3, cells)
@@ -47,7 +64,7 @@ def draw(frame: pd.DataFrame, path: Path, venue: Venue = "neurips") -> tuple[Pat
         empty = fig.add_subplot(*shape, cells)
         empty.set_axis_off()
         empty.legend(handles, labels, loc="center", title="median, quartiles")
-        return save(fig, path)
+        yield fig
 
 
 def _panel(ax: Axes, rows: pd.DataFrame) -> None:

@@ -13,10 +13,10 @@ _BYTES = 24  # of the triad, an element
 _LEAST_MOVED = 20e6  # bytes a call: a millisecond or more
 
 
-def limit_side(limit: Limit) -> Side:
+def limit_side(limit: Limit, threads: int = 1) -> Side:
     """Return what takes as long as the limit allows; its work is in units of the limited case.
 
-    Bandwidth is one thread's, on three arrays that together have the footprint of the case.
+    Bandwidth is measured on three arrays that together have the footprint of the case, shared by the threads.
     """
     from rebel_bench.speed import kernels
 
@@ -26,4 +26,7 @@ def limit_side(limit: Limit) -> Side:
     n = int(min(max(limit.footprint or limit.per_unit, _SMALLEST), LARGEST)) // _BYTES
     rounds = max(1, round(_LEAST_MOVED / (_BYTES * n)))
     a, b, c = np.zeros(n), np.ones(n), np.ones(n)
-    return Side(lambda: kernels.triad(a, b, c, rounds), _BYTES * n * rounds / limit.per_unit)
+    work = _BYTES * n * rounds / limit.per_unit
+    if threads == 1:
+        return Side(lambda: kernels.triad(a, b, c, rounds), work)
+    return Side(lambda: kernels.triad_together(a, b, c, rounds), work, threads=threads)

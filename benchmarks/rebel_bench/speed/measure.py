@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,9 @@ from rebel_bench.speed.peers import InstalledPeers
 
 LEAST_REPEATS = 5
 LEAST_SECONDS = 2e-3  # of one timing: a thousand times what the clock costs
-_LIMIT = "limit"
+WIDE = 0.25  # of the median, between the quartiles: the machine was not quiet
+_LONG = 0.1  # seconds: a call this long is timed singly, whatever a second look would say
+_LIMIT = "limit of threads: "
 Clock: TypeAlias = Callable[[], float]
 Status: TypeAlias = Literal["timed", "missing", "differs", "skipped"]
 
@@ -29,7 +30,8 @@ class Row:
     """One side of one case: a row of the table, of the JSON list and of the stored frame.
 
     Times are seconds a unit: median and quartiles over the rounds. ``ratio`` is this side's time over ours, the
-    median of the ratios within each round. ``fraction`` is the limit's time over ours. ``met`` is None without target.
+    median of the ratios within each round; ``wide`` if their quartiles are further apart than :data:`WIDE`.
+    ``fraction`` is the limit's time, the least over the rounds, over the median of ours, ``certified`` the error that ours certifies.
     """
 
     suite: str
@@ -51,8 +53,8 @@ class Row:
     ratio_high: float = math.nan
     difference: float = math.nan
     tolerance: float = math.nan
-    target: str = ""
-    met: bool | None = None
+    wide: bool = False
+    certified: float = math.nan
     limit: str = ""
     limit_seconds: float = math.nan
     fraction: float = math.nan
@@ -78,11 +80,12 @@ def measure(
         rows.append(Row(**start, side=k, status="differs", note=why, difference=d, tolerance=case.tolerance))
     sides = {OURS: case.sides[OURS], **{k: s for k, s in case.sides.items() if k != OURS and k not in different}}
     if case.limit is not None:
-        sides[_LIMIT] = limit_side(case.limit)
-        sides[_LIMIT].run()
+        for threads in {1, sides[OURS].threads}:  # together is no limit if others hold the second core
+            sides[f"{_LIMIT}{threads}"] = limit_side(case.limit, threads)
+            sides[f"{_LIMIT}{threads}"].run()
     times, calls = timings(sides, repeats, clock)
     for k in reversed(sides):
-        if k != _LIMIT:
+        if not k.startswith(_LIMIT):
             rows.insert(0, _row(start, case, k, times, repeats, calls[k], apart.get(k, 0.0)))
     return tuple(rows)
 
@@ -121,19 +124,27 @@ def timings(sides: Mapping[str, Side], repeats: int, clock: Clock) -> tuple[dict
 
 
 def _calls(side: Side, clock: Clock) -> int:
-    """Return how many calls make one timing long enough, from the quicker of two."""
-    once = min(_timed(side, 1, clock) for _ in range(2)) * side.work
+    """Return how many calls make one timing long enough, from the quicker of two unless the first is long."""
+    once = _timed(side, 1, clock) * side.work
+    if once >= _LONG:
+        return 1
+    once = min(once, _timed(side, 1, clock) * side.work)
     return max(1, math.ceil(LEAST_SECONDS / once)) if once > 0 else 1
 
 
 def _timed(side: Side, calls: int, clock: Clock) -> float:
-    run = side.run
     with _threads(side.threads), _no_collection():
-        begun = clock()
-        for _ in range(calls):
-            run()
-        ended = clock()
-    return (ended - begun) / (calls * side.work)
+        seconds = _stopped(side.run, calls, clock)
+        if side.less is not None:  # noise must not make a cost negative
+            seconds = max(seconds - _stopped(side.less, calls, clock), 0.01 * seconds)
+    return seconds / (calls * side.work)
+
+
+def _stopped(run: Callable[[], Any], calls: int, clock: Clock) -> float:
+    begun = clock()
+    for _ in range(calls):
+        run()
+    return clock() - begun
 
 
 @contextmanager
@@ -164,36 +175,23 @@ def _threads(n: int) -> Iterator[None]:
 def _row(
     start: dict[str, Any], case: Case, name: str, times: Mapping[str, Any], repeats: int, calls: int, apart: float
 ) -> Row:
-    ratio = times[name] / times[OURS]
+    ratio_low, ratio, ratio_high = quartiles(times[name] / times[OURS])
     low, median, high = quartiles(times[name])
-    ratio_low, ratio_median, ratio_high = quartiles(ratio)
-    fields: dict[str, Any] = {}
-    checks: list[tuple[str, bool]] = []
+    spread, centre = (high - low, median) if name == OURS else (ratio_high - ratio_low, ratio)
     side = case.sides[name]
-    if side.least_ratio is not None:
-        checks.append((_least_ratio(side.least_ratio), ratio_median >= side.least_ratio))
+    fields: dict[str, Any] = {}
     if name == OURS:
-        if case.most_seconds is not None:
-            checks.append((f"at most {in_units(case.most_seconds)}", median <= case.most_seconds))
+        fields["note"] = case.note
+        if case.certified is not None:
+            fields["certified"] = float(case.certified)
         if case.limit is not None:
-            fraction = quartiles(times[_LIMIT] / times[OURS])[1]
-            fields |= {
-                "limit": case.limit.describe(), "limit_seconds": quartiles(times[_LIMIT])[1], "fraction": fraction,
-            }  # fmt: skip
-            if case.least_fraction is not None:
-                checks.append((f"at least {case.least_fraction:.0%} of the limit", fraction >= case.least_fraction))
+            limit = min(float(found.min()) for key, found in times.items() if key.startswith(_LIMIT))
+            fields |= {"limit": case.limit.describe(), "limit_seconds": limit, "fraction": limit / median}
     return Row(
-        **start, side=name, status="timed", note=case.note if name == OURS else "", repeats=repeats, calls=calls,
-        threads=side.threads, seconds=median, seconds_low=low, seconds_high=high, ratio=ratio_median,
-        ratio_low=ratio_low, ratio_high=ratio_high, difference=apart, tolerance=case.tolerance,
-        target=", ".join(text for text, _ in checks), met=all(met for _, met in checks) if checks else None,
-        **fields,
+        **start, side=name, status="timed", repeats=repeats, calls=calls, threads=side.threads, seconds=median,
+        seconds_low=low, seconds_high=high, ratio=ratio, ratio_low=ratio_low, ratio_high=ratio_high,
+        difference=apart, tolerance=case.tolerance, wide=spread > WIDE * centre, **fields,
     )  # fmt: skip
-
-
-def _least_ratio(ratio: float) -> str:
-    """Return a target in words; ratios below 1 are allowances: ours may take so many times as long."""
-    return f"at least {ratio:g} times" if ratio >= 1 else f"ours at most {1 / ratio:.2g} times it"
 
 
 def quartiles(values: Any) -> tuple[float, float, float]:
@@ -218,16 +216,3 @@ def in_units(seconds: float) -> str:
         if seconds >= 0.9995 * size:
             return f"{seconds / size:.3g} {name}"
     return f"{seconds / 1e-9:.3g} ns"
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on: processor, cores, memory, load; no names."""
-    model, memory = "", math.nan
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (OSError, ValueError):
-        pass
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
-    return {"cpu": model, "cores": os.cpu_count() or 0, "memory_gib": round(memory, 1), "load": round(load, 2)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.speed.case import OURS, Case, Limit, Peers, Plan, Side, SpeedScale, Suite
+from rebel_bench.speed.suites._methods import alone
 from rebel_bench.speed.suites._plain import csr_of, evaluate_dense, evaluate_sparse, evaluate_sweeps, random_policy
 
-_WITHIN = 1 / 1.3  # of the best of all methods
 _ERROR = 1e-10  # of the sweeps, relative to the largest value
 _DENSE_STATES = 1500  # LAPACK takes seconds above
 
@@ -33,21 +34,29 @@ def _case(make: Callable[[], rt.TabularMDP], mixing: bool, peers: Peers) -> Case
     pi = random_policy(mdp.n_states, mdp.n_actions)
     found = rt.evaluate(mdp, pi)
     r, gamma, rho, table = mdp.reward, mdp.discount, mdp.initial_dist, csr_of(mdp)
-    sides = {OURS: Side(lambda: rt.evaluate(mdp, pi), 1.0, lambda e: e.values)}
+
+    def values(found: Any) -> Any:
+        return found.values
+
+    def first(found: Any) -> Any:
+        return found[0]
+
+    sides = {OURS: Side(lambda: rt.evaluate(mdp, pi), 1.0, values)}
+    sides |= {f"{name} alone": Side(run, 1.0, first) for name, run in alone(mdp, pi).items()}
     if mdp.n_states <= _DENSE_STATES:
+        sides["LAPACK alone"] = Side(lambda: rt.evaluate(mdp, pi, method="dense"), 1.0, values)
         dense = table.toarray().reshape(*r.shape, mdp.n_states)
-        sides["NumPy (LAPACK)"] = Side(lambda: evaluate_dense(dense, r, gamma, rho, pi), 1.0, lambda e: e[0], _WITHIN)
+        sides["NumPy (LAPACK)"] = Side(lambda: evaluate_dense(dense, r, gamma, rho, pi), 1.0, first)
     if mixing:  # SuperLU fills a random graph in: minutes at 20,000 states
-        sides["SciPy (sweeps)"] = Side(
-            lambda: evaluate_sweeps(table, r, gamma, rho, pi, _ERROR), 1.0, lambda e: e[0], _WITHIN
-        )  # fmt: skip
+        sides["SciPy (sweeps)"] = Side(lambda: evaluate_sweeps(table, r, gamma, rho, pi, _ERROR), 1.0, first)
     elif mdp.is_sparse:
-        sides["SciPy (SuperLU)"] = Side(lambda: evaluate_sparse(table, r, gamma, rho, pi), 1.0, lambda e: e[0], _WITHIN)
+        sides["SuperLU alone"] = Side(lambda: rt.evaluate(mdp, pi, method="sparse"), 1.0, values)
+        sides["SciPy (SuperLU)"] = Side(lambda: evaluate_sparse(table, r, gamma, rho, pi), 1.0, first)
     # one pass over the transition
     moved = float(mdp.transition.nbytes if not mdp.is_sparse else table.data.nbytes + table.indices.nbytes)
     return Case(
-        "evaluation", sides, 1e-8 / (1 - gamma), Limit("bytes", moved, moved),
-        note=f"V, Q and occupancy; certified error of V {found.error_bound:.1g}",
+        "evaluation", sides, 1e-8 / (1 - gamma), Limit("bytes", moved, moved), certified=found.error_bound,
+        note="V, Q and occupancy",
     )  # fmt: skip
 
 

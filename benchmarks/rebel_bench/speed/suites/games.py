@@ -20,10 +20,13 @@ _BATCH = 128
 
 
 def _plans(scale: SpeedScale) -> Sequence[Plan]:
+    dense, low_rank = (2_000, 100_000) if scale == "quick" else (10_000, 1_000_000)
     return [
         Plan("payoffs against a policy, 1,000 actions", partial(_payoffs, 1000)),
         Plan("self-play iteration, 1,000 actions", partial(_single, 1000)),
         Plan(f"self-play iteration, 1,000 actions, batch of {_BATCH}", partial(_batch, 1000)),
+        Plan(f"self-play iteration, {dense:,} actions", partial(_single, dense), memory=7.0 * 8 * dense**2),
+        Plan(f"self-play iteration, low rank, {low_rank:,} actions", partial(_low_rank, low_rank, 4)),
         Plan("von Neumann winner, 51 actions", partial(_winner, 51)),
     ]
 
@@ -49,7 +52,7 @@ def _payoffs(n: int, peers: Peers) -> Case:
 
     sides = {
         OURS: Side(ours, 1.0, lambda found: field(found.q_values[0])),
-        "NumPy (gemv)": Side(lambda: payoff @ pi[0], 1.0, field, 1.4),
+        "NumPy (gemv)": Side(lambda: payoff @ pi[0], 1.0, field),
     }
     dynamics = peers.load("open_spiel.python.egt.dynamics")
     if dynamics is not None:
@@ -71,6 +74,31 @@ def _single(n: int, peers: Peers) -> Case:
     return Case("iteration", sides, 1e-10, Limit("bytes", float(payoff.nbytes), float(payoff.nbytes)))
 
 
+def _low_rank(n: int, rank: int, peers: Peers) -> Case:
+    """A game whose preferences are never written out: four tall products."""
+    rng = np.random.default_rng(0)
+    u, v = rng.normal(size=(2, n, rank))
+    size = np.sqrt((u**2 + v**2).sum(axis=1, keepdims=True))
+    u, v = u / size, v / size
+    game, algorithm = rt.LowRankGame(u, v), rt.Rebel(_ETA)
+    log_pi = softmax_step(rng.normal(size=(1, n)), np.zeros(1))
+    start = rt.TabularPolicy(log_pi)
+
+    def plain() -> FloatArray:
+        found = log_pi
+        for _ in range(2):
+            pi = np.exp(found)
+            found = softmax_step(found, _ETA * ((pi @ v) @ u.T - (pi @ u) @ v.T))
+        return found
+
+    sides = {
+        OURS: Side(partial(_iterate, game, algorithm, start, 2), 2, lambda state: state.policy.probs[0]),
+        "NumPy": Side(plain, 2, lambda found: np.exp(found[0])),
+    }
+    moved = 2.0 * u.nbytes + 2 * log_pi.nbytes  # both factors once, the policy read and written
+    return Case("iteration", sides, 1e-10, Limit("bytes", moved, moved), note=f"payoffs of rank {2 * rank}")
+
+
 def _batch(n: int, peers: Peers) -> Case:
     game = envs.random_game(n)
     payoff = np.ascontiguousarray(game.payoff[0])
@@ -85,7 +113,7 @@ def _batch(n: int, peers: Peers) -> Case:
         ),
         "ours, one at a time": Side(
             lambda: [_iterate(game, algorithm, policy, 1) for policy in apart], 8,
-            lambda states: np.stack([state.policy.probs[0] for state in states]), 7.0,
+            lambda states: np.stack([state.policy.probs[0] for state in states]),
         ),
         "NumPy (gemm)": Side(partial(_plain, payoff, log_pi, 1), _BATCH, lambda found: np.exp(found[first])),
     }  # fmt: skip
@@ -94,7 +122,9 @@ def _batch(n: int, peers: Peers) -> Case:
     return Case("iteration", sides, 1e-10, Limit("bytes", moved, float(payoff.nbytes)), note=note)
 
 
-def _iterate(game: rt.PreferenceGame, algorithm: rt.Algorithm, start: rt.TabularPolicy, n: int) -> rt.State:
+def _iterate(
+    game: rt.PreferenceGame | rt.LowRankGame, algorithm: rt.Algorithm, start: rt.TabularPolicy, n: int
+) -> rt.State:
     oracle = rt.Exact().bind(game, seed_streams(0, 1))
     state = algorithm.init(start)
     for _ in range(n):

@@ -11,6 +11,7 @@ import numpy as np
 import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.speed.case import OURS, Case, Limit, Peers, Plan, Side, SpeedScale, Suite
+from rebel_bench.speed.suites._jax import LANES, STEPS, simulator
 from rebel_bench.speed.suites._plain import chain_simulator, csr_of, random_policy
 from rebel_theory.arrays import FloatArray
 from rebel_theory.oracles import seed_streams
@@ -23,8 +24,8 @@ def _plans(scale: SpeedScale) -> Sequence[Plan]:
     small = partial(envs.garnet, 16, 4, 4, 0.99, seed=0)
     large = partial(envs.garnet, 1000, 10, 20, 0.99, seed=0, sparse=True)
     return [
-        Plan("transitions, Garnet 16 x 4", partial(_garnet, small, most=7e-9, quantecon=3.0)),
-        Plan("transitions, Garnet 1000 x 10 x 20", partial(_garnet, large, most=30e-9, quantecon=3.0)),
+        Plan("transitions, Garnet 16 x 4", partial(_garnet, small)),
+        Plan("transitions, Garnet 1000 x 10 x 20", partial(_garnet, large)),
         Plan("transitions, FrozenLake 16 x 4", _frozen_lake),
         Plan("vector environment, FrozenLake 16 x 4", _vector),
     ]
@@ -48,7 +49,7 @@ def _roll_outs(mdp: rt.TabularMDP, pi: FloatArray) -> tuple[Side, FloatArray]:
     return Side(lambda: bound.feedback(policy), 2 * n * length, answer), exact
 
 
-def _garnet(make: Callable[[], rt.TabularMDP], peers: Peers, *, most: float, quantecon: float) -> Case:
+def _garnet(make: Callable[[], rt.TabularMDP], peers: Peers) -> Case:
     mdp = make()
     pi = random_policy(mdp.n_states, mdp.n_actions)
     ours, mean_return = _roll_outs(mdp, pi)
@@ -65,10 +66,14 @@ def _garnet(make: Callable[[], rt.TabularMDP], peers: Peers, *, most: float, qua
         reward = (pi * mdp.reward).sum(axis=1)
         stationary = chain.stationary_distributions[0] @ reward
         sides["QuantEcon"] = Side(
-            lambda: chain.simulate(n, random_state=0), n, lambda path: reward[path].mean() / stationary, quantecon
+            lambda: chain.simulate(n, random_state=0), n, lambda path: reward[path].mean() / stationary
         )
+    jax = peers.load("jax")
+    if jax is not None:
+        walk = simulator(jax, table, pi, mdp.reward, mdp.discount, d, mdp.initial_dist)
+        sides["JAX (scan, joint alias)"] = Side(walk, LANES * STEPS, lambda mean: mean / per_step)
     note = "roll-outs with geometric stopping, mean return included; QuantEcon draws states only"
-    return Case("transition", sides, 0.06, Limit("draws", 1.0), most_seconds=most, note=note)
+    return Case("transition", sides, 0.06, Limit("draws", 1.0), note=note)
 
 
 def _lake_with_resets() -> rt.TabularMDP:
@@ -85,7 +90,7 @@ def _frozen_lake(peers: Peers) -> Case:
     sides = {OURS: ours}
     gym = peers.load("gymnasium")
     if gym is not None:
-        sides["Gymnasium (SyncVectorEnv)"] = _gymnasium_side(gym, 64, 100, 1000.0)
+        sides["Gymnasium (SyncVectorEnv)"] = _gymnasium_side(gym, 64, 100)
     note = "the answer is how often the start is visited, over its exact value; a reset is a transition"
     return Case("transition", sides, 0.2, Limit("draws", 1.0), note=note)
 
@@ -113,9 +118,9 @@ def _stepper(env: Any, n: int, steps: int) -> Callable[[], float]:
     return run
 
 
-def _gymnasium_side(gym: Any, n: int, steps: int, least: float | None) -> Side:
+def _gymnasium_side(gym: Any, n: int, steps: int) -> Side:
     env = gym.make_vec("FrozenLake-v1", num_envs=n, vectorization_mode="sync")
-    return Side(_stepper(env, n, steps), n * steps, None, least)
+    return Side(_stepper(env, n, steps), n * steps)
 
 
 def _vector(peers: Peers) -> Case:
@@ -125,7 +130,7 @@ def _vector(peers: Peers) -> Case:
     sides = {OURS: Side(_stepper(TabularVectorEnv("frozenlake", n, max_episode_steps=100), n, 20), n * 20)}
     gym = peers.load("gymnasium")
     if gym is not None:
-        sides["Gymnasium (SyncVectorEnv)"] = _gymnasium_side(gym, 64, 100, None)
+        sides["Gymnasium (SyncVectorEnv)"] = _gymnasium_side(gym, 64, 100)
     return Case("step of one copy", sides, 0.2, Limit("draws", 1.0), note="1,024 copies, actions drawn by NumPy")
 
 
