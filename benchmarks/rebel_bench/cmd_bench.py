@@ -28,7 +28,7 @@ class Bench:
   rebel-theory bench                       every suite, in a minute or two
   rebel-theory bench sampling optimal --repeats 15
   rebel-theory bench --suite games --json > games.json
-  rebel-theory bench --scale paper         the sizes of the documentation: ten minutes, 13 GB of memory
+  rebel-theory bench --scale paper         the sizes of the documentation: ten minutes, 6 GB of memory
   pip install 'rebel-theory[bench]'        the peers"""
 
     suites: Annotated[

@@ -422,7 +422,7 @@ def test_each_method_alone_gives_the_values():
         methods = alone(mdp, pi)
         assert set(methods) == names
         for name, run in methods.items():
-            values, q, occupancy, objective, error = run()
+            values, q, occupancy, _, error = run()
             np.testing.assert_allclose(values, found.values, atol=1e-11, err_msg=name)
             np.testing.assert_allclose(q, found.q_values, atol=1e-11, err_msg=name)
             np.testing.assert_allclose(occupancy, found.occupancy, atol=1e-11, err_msg=name)

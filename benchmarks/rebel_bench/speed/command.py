@@ -52,6 +52,7 @@ def execute(options: Bench) -> int:
         from rebel_bench.speed.drawing import draw
 
         files += draw(frame, path)
+    titles = {name: f"{suite.title} ({name})" for name, suite in known.items()}
     if options.json:
         print_json({**result, "files": [str(file) for file in files]})
     else:

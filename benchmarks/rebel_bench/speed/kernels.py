@@ -8,7 +8,7 @@ follow what it is the limit of.
 from __future__ import annotations
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
 _K11, _K17, _K23, _K41, _K45, _K19 = (np.uint64(k) for k in (11, 17, 23, 41, 45, 19))
 
@@ -22,11 +22,10 @@ def triad(a, b, c, rounds):
 
 
 @njit(cache=True, parallel=True)
-def triad_together(a, b, c, rounds):
-    """The same by all threads, each on its own part of the arrays."""
-    n = get_num_threads()
-    size = -(-a.shape[0] // n)
-    for part in prange(n):
+def triad_together(a, b, c, rounds, parts):
+    """The same by as many threads, each on its own part of the arrays."""
+    size = -(-a.shape[0] // parts)
+    for part in prange(parts):
         for _ in range(rounds):
             for i in range(part * size, min((part + 1) * size, a.shape[0])):
                 a[i] = b[i] + 3.0 * c[i]

@@ -29,4 +29,4 @@ def limit_side(limit: Limit, threads: int = 1) -> Side:
     work = _BYTES * n * rounds / limit.per_unit
     if threads == 1:
         return Side(lambda: kernels.triad(a, b, c, rounds), work)
-    return Side(lambda: kernels.triad_together(a, b, c, rounds), work, threads=threads)
+    return Side(lambda: kernels.triad_together(a, b, c, rounds, threads), work, threads=threads)

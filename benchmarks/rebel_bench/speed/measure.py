@@ -31,7 +31,8 @@ class Row:
 
     Times are seconds a unit: median and quartiles over the rounds. ``ratio`` is this side's time over ours, the
     median of the ratios within each round; ``wide`` if their quartiles are further apart than :data:`WIDE`.
-    ``fraction`` is the limit's time, the least over the rounds, over the median of ours, ``certified`` the error that ours certifies.
+    ``fraction`` is the limit's time, the least over the rounds, over the median of ours; ``certified`` is the error
+    that ours certifies.
     """
 
     suite: str

@@ -61,7 +61,7 @@ def simulator(
 
 def _joint(table: Any, pi: FloatArray, reward: FloatArray) -> Any:
     """Return (indptr, next states, probabilities, rewards) of the entries (a, s') of every state."""
-    s, a = pi.shape
+    a = pi.shape[1]
     lengths = np.diff(table.indptr)
     weights = table.data * np.repeat(pi.ravel(), lengths)
     return table.indptr[::a].astype(np.int64), table.indices, weights, np.repeat(reward.ravel(), lengths)

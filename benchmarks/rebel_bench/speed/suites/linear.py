@@ -32,7 +32,7 @@ def _plans(scale: SpeedScale) -> Sequence[Plan]:
         ),
         Plan(f"stream, whole run of {_MORE} iterations, S = {s:,}", partial(_whole, s, 16), memory=_memory(s, 16, 3)),
         Plan(f"run, tabular, S = {s:,}", partial(_step, s, 16, False), memory=_memory(s, 16, 6)),
-        Plan(f"run, log-linear, S = {s:,}", partial(_step, s, 16, True), memory=_memory(s, 16, 12)),
+        Plan("run, log-linear, S = 100,000", partial(_step, 100_000, 16, True), memory=_memory(100_000, 16, 12)),
         *(
             Plan(f"stream, S = 20,000, d = {d}", partial(_stream, 20_000, d, "float64", 1), axis="d", size=d)
             for d in curve
