@@ -56,9 +56,7 @@ def execute(options: Bench) -> int:
     if options.json:
         print_json({**result, "files": [str(file) for file in files]})
     else:
-        report.print_table(
-            rows, found, about, files, {name: f"{suite.title} ({name})" for name, suite in known.items()}
-        )
+        report.print_table(rows, found, about, files, titles)
     return 1 if any(row.status == "differs" and row.side.startswith(("NumPy", "ours")) for row in rows) else 0
 
 
