@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rebel_envs._checks import assemble
+from rebel_envs._layouts import FREE, GOAL, HOLE, START, in_rows, lay_out
 from rebel_theory.arrays import BoolArray, FloatArray, IntArray
 from rebel_theory.problems import Problem, TabularMDP
 from rebel_theory.problems.base import InvalidProblemError
@@ -83,11 +84,30 @@ def from_gymnasium(
         if p > 0
     ]
     origins, targets, probs, rewards, ends = (np.array(column) for column in zip(*entries, strict=True))
-    return _mdp(
+    mdp = _mdp(
         origins.astype(np.int64), targets.astype(np.int64), probs.astype(np.float64),
         rewards.astype(np.float64), ends.astype(np.bool_), rho, n_actions=n_actions, discount=discount,
         sparse=sparse,
     )  # fmt: skip
+    board, actions = _board(env.unwrapped)
+    return (
+        mdp
+        if board is None or board.size != mdp.n_states
+        else lay_out(mdp, in_rows(board.ravel(), board.shape[1], actions=actions))
+    )
+
+
+def _board(env: Any) -> tuple[NDArray[np.str_] | None, tuple[str, ...]]:
+    """Return the letters and the actions' names of the two grids of the family, None for others."""
+    desc, cliff = getattr(env, "desc", None), getattr(env, "_cliff", None)
+    if isinstance(cliff, np.ndarray) and cliff.ndim == 2:
+        board = np.where(cliff, HOLE, FREE)
+        board[-1, 0], board[-1, -1] = START, GOAL
+        return board, ("up", "right", "down", "left")
+    if isinstance(desc, np.ndarray) and desc.dtype == np.dtype("S1") and np.isin(desc, (b"S", b"F", b"H", b"G")).all():
+        letters = desc.astype(np.str_)
+        return np.where(letters == "F", FREE, letters), ("left", "down", "right", "up")
+    return None, ()
 
 
 def _mdp(

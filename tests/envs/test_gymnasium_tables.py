@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import rebel_envs as envs
-from rebel_envs.gymnasium_tables import tabular_ids
+from rebel_envs._layouts import layout_of
+from rebel_envs.gymnasium_tables import tabular_ids, toy_text
 from rebel_theory.problems import InvalidProblemError
 
 SIZES = {"FrozenLake": 16, "FrozenLake8x8": 64, "Taxi": 501, "CliffWalking": 48, "CliffWalkingSlippery": 48}
@@ -140,3 +141,27 @@ def test_errors_say_why(id, offender):
 def test_discount_one_is_refused_where_a_policy_never_ends():
     with pytest.raises(InvalidProblemError, match="need never terminate"):
         envs.from_gymnasium("FrozenLake-v1", discount=1.0, is_slippery=False)
+
+
+@pytest.mark.parametrize(
+    ("id", "board", "actions"),
+    [
+        ("FrozenLake-v1", ["S...", ".H.H", "...H", "H..G"], ("left", "down", "right", "up")),
+        ("CliffWalking", ["." * 12] * 3 + ["S" + "H" * 10 + "G"], ("up", "right", "down", "left")),
+    ],
+)
+def test_the_grids_of_the_family_are_drawn_as_grids(id, board, actions):
+    mdp = envs.from_gymnasium(id) if id.endswith("v1") else toy_text(id)
+    layout = layout_of(mdp)
+    assert ["".join(row) for row in layout.board] == board
+    assert tuple(layout.actions) == actions
+    step = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+    for a, name in enumerate(actions):  # from the middle of the top row: a move is where the picture says
+        state = len(board[0]) // 2
+        ends = np.flatnonzero(mdp.transition[state, a])
+        aim = np.maximum(layout.cells[state] + step[name], 0)
+        assert (layout.cells[ends] == aim).all(axis=1).any()
+
+
+def test_other_tables_keep_the_general_layout():
+    assert layout_of(toy_text("Taxi")).actions == ()
