@@ -262,7 +262,7 @@ def _add_products(v, phi, rows, i, theta, count):
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _products(phi, first, n, theta, z):
-    """Fill ``z`` (n,) with the n rows of flat ``phi`` from ``first`` times theta (d,), and ask for the next n rows."""
+    """Fill ``z`` (n,) with the n rows of flat ``phi`` from ``first`` times theta (d,); ask for half the next n."""
     d = theta.shape[0]
     full, zero = d - d % 8, spread(0.0)
     line = 64 // phi.itemsize
@@ -283,7 +283,7 @@ def _products(phi, first, n, theta, z):
         if full < d:
             v = _add_products(v, phi, rows, full, theta, d - full)
         store(z, r, totals(*v), None)
-        for k in range(lines):
+        for k in range(0, lines, 2):  # every other line: asked for all at once, they would hold up the sums
             prefetch(phi, at + n * d + k * line)
 
 
@@ -315,9 +315,12 @@ def _mix_row(weights, w, n_actions, phi, at, d, count, more):
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _mix_rows(weights, n, n_actions, phi, first, d, mean, to, width):
     """Fill n rows of flat ``mean`` from ``to``, ``width`` apart, with the means of A rows of ``phi`` from ``first``."""
-    full = d - d % 16
+    full, line = d - d % 16, 64 // phi.itemsize
+    lines = n_actions * d // line  # of a state
     for s in range(n):
         w, at, row = s * n_actions, (first + s * n_actions) * d, to + s * width
+        for k in range(1, lines, 2):  # the lines that ``_products`` left
+            prefetch(phi, at + n * n_actions * d + k * line)
         for i in range(0, full, 16):
             v0, v1 = _mix_row(weights, w, n_actions, phi, at + i, d, None, None)
             store(mean, row + i, v0, None)
@@ -331,9 +334,12 @@ def _mix_rows(weights, n, n_actions, phi, first, d, mean, to, width):
 @njit(cache=True, nogil=True, fastmath=_FAST)
 def _choose_rows(z, n, n_actions, phi, first, d, mean, to, width):
     """As ``_mix_rows``, but with the features of the first maximum of z in each state."""
-    full = d - d % 8
+    full, line = d - d % 8, 64 // phi.itemsize
+    lines = n_actions * d // line  # of a state
     for s in range(n):
         w = s * n_actions
+        for k in range(1, lines, 2):  # the lines that ``_products`` left
+            prefetch(phi, (first + n * n_actions + w) * d + k * line)
         largest = z[w]
         for a in range(1, n_actions):
             largest = max(largest, z[w + a])
