@@ -20,7 +20,15 @@ from rebel_theory.problems import (
 )
 from rebel_theory.problems.base import checking
 from rebel_theory.solvers.chains import TOLERANCE, Warm, evaluate_chain
-from rebel_theory.solvers.linear_systems import SMALL, Method, evaluate_dense, evaluate_sparse, rounding, rounding_of
+from rebel_theory.solvers.linear_systems import (
+    SMALL,
+    Method,
+    evaluate_dense,
+    evaluate_sparse,
+    rounding,
+    rounding_of,
+    spread,
+)
 
 
 @runtime_checkable
@@ -230,8 +238,7 @@ def _evaluate_chains(problem: TabularMDP, probs: FloatArray, warm: Start | None,
         """Return the part of an array whose leading axes broadcast against the batch."""
         if array.ndim == n_axes:
             return array
-        own = array.shape[-n_axes:]
-        single: FloatArray = (array if array.shape == (*lead, *own) else np.broadcast_to(array, (*lead, *own)))[place]
+        single: FloatArray = spread(array, (*lead, *array.shape[-n_axes:]))[place]
         return single
 
     for place in np.ndindex(*lead):
@@ -254,8 +261,9 @@ def _normalise(visits: FloatArray, gamma: float) -> tuple[FloatArray, FloatArray
     """Return (occupancy, mass) from discounted visits sum_t gamma^t P(s_t); absorbing states hold 0 if gamma = 1."""
     visits = np.maximum(visits, 0.0)  # rounding of the solve
     mass = visits.sum(axis=-1)
-    safe = np.where(mass > 0, mass, 1.0)
-    return visits / safe[..., None], mass if gamma == 1.0 else np.full(mass.shape, 1.0 / (1.0 - gamma))
+    if gamma < 1.0:
+        return visits / mass[..., None], np.full(mass.shape, 1.0 / (1.0 - gamma))
+    return visits / np.where(mass > 0, mass, 1.0)[..., None], mass
 
 
 def q_from_values(problem: TabularMDP, values: FloatArray) -> FloatArray:

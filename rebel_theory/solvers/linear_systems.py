@@ -26,6 +26,11 @@ class Solved:
     error_bound: float
 
 
+def spread(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Return ``np.broadcast_to(array, shape)``, at no cost where nothing is to be done."""
+    return array if array.shape == shape else np.broadcast_to(array, shape)
+
+
 def rounding(n_terms: int, reward: FloatArray, values: FloatArray) -> float:
     """Return :func:`rounding_of` the largest reward and value."""
     return float(rounding_of(n_terms, np.abs(reward).max(), np.abs(values).max()))
@@ -44,8 +49,8 @@ def evaluate_dense(problem: TabularMDP, probs: FloatArray) -> Solved:
     """Return values and visits by LU factorisation of I - gamma P_pi, one for both systems."""
     matrix = np.eye(problem.n_states) - problem.discount * policy_transition(problem, probs)
     reward = (probs * problem.reward).sum(axis=-1)
-    reward = np.broadcast_to(reward, matrix.shape[:-1])
-    start = np.broadcast_to(_transient(problem, problem.initial_dist), matrix.shape[:-1])
+    reward = spread(reward, matrix.shape[:-1])
+    start = spread(_transient(problem, problem.initial_dist), matrix.shape[:-1])
     return _solve_stack(problem, matrix, reward, start)
 
 
@@ -55,7 +60,7 @@ def policy_transition(problem: TabularMDP, probs: FloatArray) -> FloatArray:
     lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
     # of one instance, per state one (batch, A) x (A, S) product: a BLAS call, not an einsum
     p_pi = batch_products(probs, p) if p.ndim == 3 else np.matmul(probs[..., None, :], p)[..., 0, :]
-    p_pi = np.broadcast_to(p_pi, (*lead, *p_pi.shape[-2:]))
+    p_pi = spread(p_pi, (*lead, *p_pi.shape[-2:]))
     return np.where(problem.absorbing[..., None], 0.0, p_pi) if problem.discount == 1.0 else p_pi
 
 
@@ -67,7 +72,8 @@ def _transient(problem: TabularMDP, array: FloatArray) -> FloatArray:
 def _solve_stack(problem: TabularMDP, matrix: FloatArray, reward: FloatArray, start: FloatArray) -> Solved:
     s = matrix.shape[-1]
     # the inverse of I - gamma P is non-negative, so its sup norm is its product with the ones vector
-    rhs = np.stack([reward, np.ones_like(reward)], axis=-1)  # (..., S, 2)
+    rhs = np.ones((*reward.shape, 2))
+    rhs[..., 0] = reward
     if s <= SMALL:
         both = np.linalg.solve(matrix, rhs)
         visits = np.linalg.solve(np.swapaxes(matrix, -1, -2), start[..., None])[..., 0]
