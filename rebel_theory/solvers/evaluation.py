@@ -33,10 +33,10 @@ from rebel_theory.solvers.linear_systems import (
 
 @runtime_checkable
 class HasProbs(Protocol):
-    """A policy object: anything with action probabilities."""
+    """Anything with action probabilities: the policies of this library, or your own."""
 
     @property
-    def probs(self) -> FloatArray:
+    def probs(self) -> ArrayLike:
         """Probabilities (..., S, A)."""
 
 

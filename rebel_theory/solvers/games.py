@@ -7,13 +7,13 @@ the duality gap of one policy is a complete certificate: gap 0 if and only if th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import BoolArray, FloatArray, IntArray, expectation, frozen
 from rebel_theory.problems.game import Game, PreferenceGame
+from rebel_theory.solvers.evaluation import HasProbs
 
 # Payoffs are scaled to max |l| = 1 before they meet these. An exactly degenerate game typed in decimals is
 # degenerate to about 1e-16 per entry; 1e-12 a row leaves room for the rounding of its singular values.
@@ -21,15 +21,6 @@ NULL_TOLERANCE = 1e-12  # times the support's size: a singular value below is ze
 RANK_TOLERANCE = 1e-9  # a singular value above is not zero; between the two, uniqueness is left undecided
 MARGIN_TOLERANCE = 1e-9  # smallest probability in the support, and smallest loss outside, that count as positive
 _LP_TOLERANCE = 1e-10  # the tightest that HiGHS accepts
-
-
-@runtime_checkable
-class HasProbs(Protocol):
-    """Anything with action probabilities: the policies of this library, or your own."""
-
-    @property
-    def probs(self) -> ArrayLike:
-        """Probabilities, shape (..., X, Y)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +67,8 @@ def von_neumann_winner(game: PreferenceGame) -> Winner:
     (1956) t > 0 is attained, which makes :math:`\pi` strictly complementary: with its support E, an action
     outside E is played by no winner and every winner solves :math:`l_{EE} \pi_E = 0`. Hence the set of
     winners has dimension :math:`\dim \ker l_{EE} - 1`, and the winner is unique if and only if that kernel is
-    a line. (A skew matrix has even rank, so a unique winner has odd support.) The solution is projected on
+    a line. (A skew matrix has even rank, so a unique winner has odd support.) The textbook program, half as large,
+    is tried first: its solution is strictly complementary if the winner is unique. The solution is projected on
     the kernel, which takes the program's 1e-10 to rounding error, and the sign conditions are checked again
     afterwards: the answer rests on them, not on the solver's tolerances.
 
@@ -229,11 +221,14 @@ def _solve_context(payoff: FloatArray) -> tuple[FloatArray, bool | None, float]:
     """Return a winner (Y,) of one context, whether it is unique, and its margin."""
     scale = np.abs(payoff).max()
     l = payoff / scale if scale > 0 else payoff  # noqa: E741 - the paper's symbol; winners do not change
-    candidates = [pi for pi in (_interior_winner(l), _any_winner(l)) if pi is not None]
-    for pi in candidates:
-        certified = _certify(l, pi)
-        if certified is not None:
-            return certified
+    candidates = []
+    for program in (_any_winner, _interior_winner):  # a unique winner is found by the smaller program
+        pi = program(l)
+        if pi is not None:
+            certified = _certify(l, pi)
+            if certified is not None:
+                return certified
+            candidates.append(pi)
     if not candidates:
         raise RuntimeError(
             "the linear program of the von Neumann winner found no solution, which no valid game allows: "
