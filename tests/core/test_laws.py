@@ -162,55 +162,6 @@ def test_alias_tables_hold_the_distribution_exactly():
         assert (law[p == 0] == 0).all()
 
 
-@pytest.mark.kernels
-def test_uniform_follows_the_reference_generator():
-    """xoshiro256++ in Python integers, from the same state."""
-    mask = 2**64 - 1
-
-    def step(s):
-        rotate = lambda x, k: ((x << k) | (x >> (64 - k))) & mask  # noqa: E731
-        result = (rotate((s[0] + s[3]) & mask, 23) + s[0]) & mask
-        t = (s[1] << 17) & mask
-        s[2] ^= s[0]
-        s[3] ^= s[1]
-        s[1] ^= s[2]
-        s[0] ^= s[3]
-        s[2] ^= t
-        s[3] = rotate(s[3], 45)
-        return result
-
-    numbers = [1, 2**63 + 5, 3, 2**40]
-    state = np.array(numbers, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        got = [kernels.uniform(state) for _ in range(100)]
-    assert got == [(step(numbers) >> 11) * 2.0**-53 for _ in range(100)]
-
-
-@pytest.mark.kernels
-def test_compiled_samplers_are_interpreted_exactly():
-    rng = np.random.default_rng(9)
-    s, a, n = 3, 4, 40
-    rho, pi, mu = dirichlet(rng, s), dirichlet(rng, s, a), dirichlet(rng, s, a)
-    reward, p = rng.random((s, a)), preference(rng, s, a)
-    results = []
-    for take in (lambda k: k, lambda k: getattr(k, "py_func", k)):
-        state, filled = np.array([1, 2, 3, 4], dtype=np.uint64), []
-        with np.errstate(over="ignore"):  # NumPy's scalars warn where the compiled integers wrap
-            for width in (a, 1):
-                for noise in (kernels.COUNTS_ONLY, kernels.BERNOULLI, kernels.GAUSSIAN):
-                    counts, sums = np.zeros((s, a, width)), np.zeros((s, a, width))
-                    take(kernels.pairs_with_rewards)(state, rho, pi, mu, n, reward, noise, 0.5, counts, sums)
-                    filled += [counts, sums]
-                for shared in (True, False):
-                    counts, sums = np.zeros((s, a, width)), np.zeros((s, a, width))
-                    take(kernels.pairs_with_outcomes)(state, rho, pi, mu, n, p, shared, counts, sums)
-                    filled += [counts, sums]
-        results.append([*filled, state])
-    for one, two in zip(*results, strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-14, atol=1e-14)  # fused multiply-add may differ in the last digit
-    assert results[0][0].sum() == n
-
-
 def test_results_do_not_depend_on_the_number_of_threads():
     numba = pytest.importorskip("numba")
     options = {"n_iterations": 3, "oracle": rt.Sampled(50), "n_seeds": 7}

@@ -81,7 +81,7 @@ def test_singles_are_unbiased_for_the_signal(kind):
 def test_pair_targets_of_a_game_share_the_rival():
     """Fixed (y, y'): mean l(y, pi) - l(y', pi); second moment 2 - 2 E l(y, y'') l(y', y'') if y'' is shared."""
     rng = np.random.default_rng(3)
-    pref, pi = preference(rng, 1, 3), dirichlet(rng, 1, 3)
+    pref, pi = preference(rng, 1, 3), np.array([[0.6, 0.2, 0.2]])
     pref[0, :2] = [[0.5, 0.1, 0.95], [0.9, 0.5, 0.9]]  # strong margins: sharing matters
     pref[0, 2, :2] = 1 - pref[0, :2, 2]
     game, l = rt.PreferenceGame(pref), 2 * pref[0] - 1  # noqa: E741
