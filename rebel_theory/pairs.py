@@ -12,7 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from rebel_theory.arrays import BoolArray, FloatArray, expectation, sigmoid
+from rebel_theory.arrays import BoolArray, FloatArray, expectation, log_softmax, sigmoid
+
+_PARALLEL_FROM = 100_000
 
 
 class Pairs(Protocol):
@@ -20,6 +22,9 @@ class Pairs(Protocol):
 
     def potentials(self) -> FloatArray:
         """Return the min-norm z (..., S, A) with z(y) - z(y') closest to the relative rewards."""
+
+    def tilted(self, log_probs: FloatArray, step_size: FloatArray) -> FloatArray:
+        """Return the log-probabilities (..., S, A) of pi exp(eta z), normalised, z the potentials."""
 
     def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return (design (..., n, p), target (..., n)) for features (..., S, A, p), rows scaled by root weights."""
@@ -68,6 +73,10 @@ class FactorisedPairs:
         z = np.where(sampled & self.visited[..., None], z, 0.0)
         mean = z.sum(axis=-1, keepdims=True) / np.maximum(sampled.sum(axis=-1, keepdims=True), 1)
         return np.where(sampled & self.visited[..., None], z - mean, 0.0)
+
+    def tilted(self, log_probs: FloatArray, step_size: FloatArray) -> FloatArray:
+        """Return log-softmax(log_probs + step_size * potentials), shape (..., S, A)."""
+        return log_softmax(log_probs + np.asarray(step_size)[..., None, None] * self.potentials())
 
     def magnitude(self, features: FloatArray) -> FloatArray:
         """Return the root of E_{d, pi}|phi|^2 + E_{d, mu}|phi|^2, shape (...)."""
@@ -120,6 +129,10 @@ class PairGraph:
             z.reshape(-1, a),
         )
         return z
+
+    def tilted(self, log_probs: FloatArray, step_size: FloatArray) -> FloatArray:
+        """Return log-softmax(log_probs + step_size * potentials), shape (..., S, A)."""
+        return log_softmax(log_probs + np.asarray(step_size)[..., None, None] * self.potentials())
 
     def magnitude(self, features: FloatArray) -> FloatArray:
         """Return the root of the sum over edges of w (|phi_a|^2 + |phi_b|^2), shape (...)."""
@@ -175,9 +188,27 @@ class PairCounts:
         from rebel_theory.kernels.pair_graphs import solve_pair_counts
 
         a = self.counts.shape[-1]
-        z = np.zeros(self.counts.shape[:-1])
-        solve_pair_counts(self.counts.reshape(-1, a, a), self.sums.reshape(-1, a, a), z.reshape(-1, a))
+        z = np.empty(self.counts.shape[:-1])
+        blocks = _blocks(self.counts.size)
+        solve_pair_counts(self.counts.reshape(-1, a, a), self.sums.reshape(-1, a, a), blocks, z.reshape(-1, a))
         return z
+
+    def tilted(self, log_probs: FloatArray, step_size: FloatArray) -> FloatArray:
+        """Return log-softmax(log_probs + step_size * potentials), shape (..., S, A), in kernels."""
+        from rebel_theory.kernels.pair_graphs import tilt_rows
+
+        z = self.potentials()
+        eta = np.asarray(step_size, dtype=np.float64)[..., None]
+        shape = np.broadcast_shapes(log_probs.shape, z.shape, (*eta.shape, 1))
+        # copies: a read-only view would make Numba compile once more
+        log_pi = np.array(np.broadcast_to(log_probs, shape), order="C").reshape(-1, shape[-1])
+        z = np.ascontiguousarray(np.broadcast_to(z, shape)).reshape(-1, shape[-1])
+        result = np.empty(shape)
+        tilt_rows(
+            log_pi, z, np.array(np.broadcast_to(eta, shape[:-1])).ravel(), _blocks(result.size * shape[-1]),
+            result.reshape(-1, shape[-1]),
+        )  # fmt: skip
+        return result
 
     def magnitude(self, features: FloatArray) -> FloatArray:
         """Return the graph's magnitude, shape (...)."""
@@ -186,6 +217,11 @@ class PairCounts:
     def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the graph's rows."""
         return self.graph.rows(features)
+
+
+def _blocks(size: int) -> int:
+    """Return into how many blocks threads share out ``size`` entries: one below about a millisecond's work."""
+    return 64 if size >= _PARALLEL_FROM else 1
 
 
 def _means(probs: FloatArray, features: FloatArray, signal: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 
 @njit(cache=True)
@@ -29,13 +29,13 @@ def fold_pairs(counts, sums, weights, targets):
 
 @njit(cache=True)
 def solve_row(w, t, degree, component, potentials):
-    r"""Fill ``potentials`` (A,) with the min-norm minimiser of one row's pair regression; ``w``, ``t`` are used up.
+    r"""Fill ``potentials`` (A,) with the min-norm minimiser of one row's pair regression.
 
-    Minimises :math:`\sum_{a<b} w_{ab} (z_a - z_b - t_{ab})^2`. Vertices are eliminated one at a time (star-mesh
-    transform): the least squares over z_k of a star with weights w_k turns into edges w_ki w_kj / sum(w_k). Only
-    sums of positive numbers and weighted means occur, so weights of any scale are safe. Each connected component is
-    then centred, and isolated vertices stay at 0: the minimum Euclidean norm. ``degree`` and ``component`` (A,) are
-    scratch.
+    Minimises :math:`\sum_{a<b} w_{ab} (z_a - z_b - t_{ab})^2`; ``w``, ``t`` are used up, above their diagonals only.
+    Vertices are eliminated one at a time (star-mesh transform): the least squares over z_k of a star with weights
+    w_k turns into edges w_ki w_kj / sum(w_k). Only sums of positive numbers and weighted means occur, so weights of
+    any scale are safe. Each connected component is then centred, and isolated vertices stay at 0: the minimum
+    Euclidean norm. ``degree`` and ``component`` (A,) are scratch.
     """
     n_actions = w.shape[0]
     for k in range(n_actions):
@@ -46,37 +46,31 @@ def solve_row(w, t, degree, component, potentials):
         if total <= 0.0:
             continue
         for i in range(k + 1, n_actions):
-            if w[k, i] <= 0.0:
+            share = w[k, i] / total
+            if share <= 0.0:
                 continue
             for j in range(i + 1, n_actions):
-                if w[k, j] <= 0.0:
-                    continue
-                extra = (w[k, i] / total) * w[k, j]
-                if extra <= 0.0:
-                    continue
+                extra = share * w[k, j]
                 merged = w[i, j] + extra
-                t[i, j] += (extra / merged) * (t[k, j] - t[k, i] - t[i, j])
-                t[j, i] = -t[i, j]
+                t[i, j] += (extra / (merged if merged > 0.0 else 1.0)) * (t[k, j] - t[k, i] - t[i, j])
                 w[i, j] = merged
-                w[j, i] = merged
     for k in range(n_actions - 1, -1, -1):
         value = 0.0
         component[k] = k
         if degree[k] > 0.0:
             for j in range(k + 1, n_actions):
-                if w[k, j] > 0.0:
-                    value += (w[k, j] / degree[k]) * (potentials[j] + t[k, j])
-                    component[k] = component[j]
+                value += (w[k, j] / degree[k]) * (potentials[j] + t[k, j])
+                component[k] = component[j] if w[k, j] > 0.0 else component[k]
         potentials[k] = value
     for root in range(n_actions):
-        total, size = 0.0, 0
-        for k in range(n_actions):
-            if component[k] == root:
-                total += potentials[k]
-                size += 1
-        for k in range(n_actions):
-            if component[k] == root:
-                potentials[k] -= total / size
+        if component[root] == root:
+            total, size = 0.0, 0
+            for k in range(root + 1):
+                inside = component[k] == root
+                total += potentials[k] if inside else 0.0
+                size += 1 if inside else 0
+            for k in range(root + 1):
+                potentials[k] -= total / size if component[k] == root else 0.0
 
 
 @njit(cache=True)
@@ -91,18 +85,40 @@ def solve_pair_graph(weights, targets, potentials):
         solve_row(w, t, degree, component, potentials[s])
 
 
-@njit(cache=True)
-def solve_pair_counts(counts, sums, potentials):
-    """Solve every row from directed counts and summed relative rewards (S, A, A), folded on the way."""
+@njit(cache=True, parallel=True)
+def solve_pair_counts(counts, sums, n_blocks, potentials):
+    """Solve every row from directed counts and summed relative rewards (S, A, A), threads across blocks of rows."""
     n_rows, n_actions = counts.shape[0], counts.shape[1]
-    w, t = np.empty((n_actions, n_actions)), np.empty((n_actions, n_actions))
-    degree, component = np.empty(n_actions), np.empty(n_actions, dtype=np.int64)
-    for s in range(n_rows):
-        for a in range(n_actions):
-            w[a, a] = t[a, a] = 0.0
-            for b in range(a):
-                seen = counts[s, a, b] + counts[s, b, a]
-                w[a, b] = w[b, a] = seen
-                t[a, b] = (sums[s, a, b] - sums[s, b, a]) / seen if seen > 0.0 else 0.0
-                t[b, a] = -t[a, b]
-        solve_row(w, t, degree, component, potentials[s])
+    for block in prange(n_blocks):
+        w, t = np.empty((n_actions, n_actions)), np.empty((n_actions, n_actions))
+        degree, component = np.empty(n_actions), np.empty(n_actions, dtype=np.int64)
+        for s in range(block * n_rows // n_blocks, (block + 1) * n_rows // n_blocks):
+            for a in range(n_actions):
+                for b in range(a + 1, n_actions):
+                    seen = counts[s, a, b] + counts[s, b, a]
+                    w[a, b] = seen
+                    t[a, b] = (sums[s, a, b] - sums[s, b, a]) / (seen if seen > 0.0 else 1.0)
+            solve_row(w, t, degree, component, potentials[s])
+
+
+@njit(cache=True, parallel=True)
+def tilt_rows(log_probs, direction, step_size, n_blocks, tilted):
+    """Fill ``tilted`` (S, A) with log-softmax(log_probs + step_size * direction), threads across blocks of rows.
+
+    ``step_size`` (S,). An entry of -inf stays -inf; NaN goes through the whole row.
+    """
+    n_rows, n_actions = tilted.shape
+    for block in prange(n_blocks):
+        for s in range(block * n_rows // n_blocks, (block + 1) * n_rows // n_blocks):
+            largest = -np.inf
+            for a in range(n_actions):
+                value = log_probs[s, a] + step_size[s] * direction[s, a]
+                tilted[s, a] = value
+                largest = value if not value <= largest else largest
+            total = 0.0
+            for a in range(n_actions):
+                tilted[s, a] -= largest
+                total += np.exp(tilted[s, a])
+            total = np.log(total)
+            for a in range(n_actions):
+                tilted[s, a] -= total

@@ -13,7 +13,7 @@ from rebel_theory.arrays import BoolArray, FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.pairs import FactorisedPairs, Pairs
 from rebel_theory.policies import Base, Policy
-from rebel_theory.problems import Problem
+from rebel_theory.problems import ContextualBandit, Game, Problem
 from rebel_theory.problems.base import ROW_SUM_TOLERANCE, InvalidProblemError, checking, normalised
 from rebel_theory.solvers.evaluation import Evaluation, Start, evaluate_rows
 from rebel_theory.solvers.feedback import reachable_rows, visited_rows
@@ -51,7 +51,12 @@ class BoundOracle(ABC):
 
     def sampling_weights(self, policy: Policy) -> FloatArray:
         """Return the law of the sampled rows (..., S): d_pi, or the restart distribution nu."""
-        return self._weights(self.evaluate(policy))
+        fixed = self._restart
+        if fixed is None and isinstance(self.problem, ContextualBandit | Game):
+            fixed = self.problem.context_dist  # without an evaluation
+        if fixed is None:
+            return self.evaluate(policy).occupancy
+        return np.broadcast_to(fixed, np.broadcast_shapes(fixed.shape, policy.log_probs.shape[:-1]))
 
     def _weights(self, found: Evaluation) -> FloatArray:
         return found.occupancy if self._restart is None else np.broadcast_to(self._restart, found.occupancy.shape)

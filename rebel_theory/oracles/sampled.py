@@ -13,6 +13,7 @@ from numpy.random import Generator
 from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
+from rebel_theory.oracles.buffers import Buffers
 from rebel_theory.oracles.roll_outs import horizon_bias, roll_out_sampler
 from rebel_theory.oracles.samplers import Opponents, Sampler, roll_in_sampler, sampler, separate_sampler
 from rebel_theory.pairs import PairCounts, Pairs
@@ -98,6 +99,7 @@ class BoundSampled(BoundOracle):
         self._states = np.stack([rng.integers(0, 2**64, size=4, dtype=np.uint64) for rng in rngs])
         self._rngs = rngs
         self._queries = np.zeros(len(rngs))
+        self._buffers = Buffers()
 
     @property
     def queries(self) -> FloatArray:
@@ -112,7 +114,8 @@ class BoundSampled(BoundOracle):
     def pairs(self, policy: Policy, base: Base) -> Pairs:
         """Return counts and mean relative rewards of ``n_pairs`` sampled pairs a seed."""
         rho, pi = self._full(self.sampling_weights(policy), 1), self._full(policy.probs, 2)
-        mu = self._full(np.exp(base.log_base(policy, self.problem)), 2)
+        log_mu = base.log_base(policy, self.problem)
+        mu = pi if log_mu is policy.log_probs else self._full(np.exp(log_mu), 2)
         counts, sums = self._draw(rho, pi, mu, self._n, pi.shape[-1])
         return PairCounts(counts, sums)
 
@@ -125,8 +128,7 @@ class BoundSampled(BoundOracle):
     def _draw(
         self, rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int, width: int
     ) -> tuple[FloatArray, FloatArray]:
-        counts = np.zeros((*pi.shape, width))
-        sums = np.zeros_like(counts)
+        counts, sums = (self._buffers.zeros((*pi.shape, width)) for _ in range(2))
         with _threads_for(len(self._rngs) * n * self._sampler.work):
             self._queries += self._sampler.draw(self._states, self._rngs, rho, pi, mu, n, counts, sums)
         return counts, sums

@@ -57,7 +57,11 @@ class TabularPolicy(Policy):
     @classmethod
     def _trusted(cls, logits: FloatArray) -> Self:
         """Return the policy of logits that an update produced: one pass that still catches NaN, normalised."""
-        log_probs = read_only(log_softmax(logits))
+        return cls._normalised(log_softmax(logits))
+
+    @classmethod
+    def _normalised(cls, log_probs: FloatArray) -> Self:
+        log_probs = read_only(log_probs)
         if np.isnan(log_probs).any():
             raise FloatingPointError("an update produced NaN logits: the step size times the signal overflowed")
         self = cls.__new__(cls)
@@ -93,7 +97,7 @@ class TabularPolicy(Policy):
 
     def regress(self, pairs: Pairs, step_size: FloatArray) -> Self:
         """Return the exact minimiser: logits + eta z, z the min-norm potentials of the pair regression."""
-        return self.step(pairs.potentials(), step_size)
+        return self._normalised(pairs.tilted(self.log_probs, step_size))
 
     def natural_step(self, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> Self:
         """Return logits + eta F^+ E[g A]; F is block-diagonal, one block d(s) (diag pi - pi pi^T) a row.

@@ -198,3 +198,16 @@ def test_samples_do_not_depend_on_the_number_of_threads(problem, n_pairs, n_seed
             np.testing.assert_array_equal(a, b)
     single = rt.Sampled(n_pairs).bind(made, seed_streams(10, 1)).pairs(policy, as_base("uniform"))
     np.testing.assert_array_equal(single.sums[0], found[0][0][1][0])  # nor on the number of seeds
+
+
+def test_samples_keep_their_memory_while_anything_looks_at_it():
+    """A view of a sample outlives the sample; memory that nothing looks at is used again."""
+    bandit = rt.ContextualBandit(np.random.default_rng(0).random((3, 4)), noise=rt.BernoulliNoise())
+    bound = rt.Sampled(50).bind(bandit, seed_streams(11, 2))
+    policy, base = rt.TabularPolicy.uniform(bandit), as_base("uniform")
+    row = bound.pairs(policy, base).counts[0, 1]
+    before = row.copy()
+    places = {bound.pairs(policy, base).counts.ctypes.data for _ in range(20)}
+    np.testing.assert_array_equal(row, before)
+    assert len(places) <= 4
+    assert row.ctypes.data not in places
