@@ -1,4 +1,4 @@
-"""Draw the figures of the README: `make images`, or `python docs/make_images.py [FOLDER]`."""
+"""Draw the figures of the README and the docs: `make images`, or `python docs/make_images.py [FOLDER]`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench import style
+from rebel_bench.speed.drawing import draw_png
 
 STEP_SIZE = 10.0  # values are at most 0.54 here, so that eta q is of the order of a logit
 IMAGES = Path(__file__).parent / "images"
@@ -58,3 +60,5 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
     folder.mkdir(parents=True, exist_ok=True)
     equivalence(folder / "equivalence.png")
+    if (IMAGES / "speed.csv").exists():  # measured; see make_speed.py
+        draw_png(pd.read_csv(IMAGES / "speed.csv"), folder / "speed.png")

@@ -19,17 +19,12 @@ PAGE = Path(__file__).parent / "speed.md"
 IMAGES = Path(__file__).parent / "images"
 
 
-def draw_speed(data: Path, image: Path) -> None:
-    """Draw cost against size from its data file."""
-    draw_png(pd.read_csv(data, keep_default_na=True).fillna({"axis": ""}), image)
-
-
 def main(stored: Path, page_file: Path = PAGE, images: Path = IMAGES) -> None:
     """Fill the page; write speed.csv and speed.png."""
     run = json.loads(stored.read_text(encoding="utf-8"))
     page_file.write_text(page.fill(page_file.read_text(encoding="utf-8"), page.sections(run)), encoding="utf-8")
     pd.DataFrame(page.curves(run)).to_csv(images / "speed.csv", index=False, float_format="%.4g")
-    draw_speed(images / "speed.csv", images / "speed.png")
+    draw_png(pd.read_csv(images / "speed.csv"), images / "speed.png")
 
 
 if __name__ == "__main__":
