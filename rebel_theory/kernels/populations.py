@@ -128,3 +128,113 @@ def summed_returns(
             here, there, at, reached, n_at = there, here, reached, at, n_reached
         totals[k] = total
     return seen
+
+
+@njit(cache=True)
+def eliminate(indptr, indices, probs, discount, terminal, pi, moves, via, leaving, actions):
+    r"""Prepare :func:`visit_returns`: the policy's chain on S states and an end, with states taken out one by one.
+
+    The chain on the states 0..k and the end (column S) has probabilities p; a path that skips k has
+    p_ij + p_ik p_kj / (1 - p_kk), where 1 - p_kk is the sum of the other entries: no subtraction (Grassmann, Taksar
+    and Heyman 1985). ``via`` (S, S, S + 1) is filled with the share of that which goes through k, ``leaving`` (S,)
+    with 1 - p_kk, ``moves`` (S, S + 1) with the conditional probabilities of a multinomial over the places j < k or
+    the end where a path from k goes that skips k, and ``actions`` (S, S + 1, A) with those over the action taken on
+    a move i -> j of the whole chain.
+    """
+    s, m = moves.shape[0], actions.shape[2]
+    p = np.zeros((s, s + 1))
+    actions[:] = 0.0
+    via[:] = 0.0
+    for i in range(s):
+        for a in range(m):
+            weight = pi[i * m + a]
+            actions[i, s, a] += weight * (1.0 - discount)
+            for e in range(indptr[i * m + a], indptr[i * m + a + 1]):
+                j = s if terminal[indices[e]] else indices[e]
+                actions[i, j, a] += weight * discount * probs[e]
+        for j in range(s + 1):
+            for a in range(m - 1, -1, -1):
+                p[i, j] += actions[i, j, a]
+                if p[i, j] > 0.0:
+                    actions[i, j, a] /= p[i, j]
+    for k in range(s - 1, -1, -1):
+        rest = p[k, s]
+        for j in range(k - 1, -1, -1):
+            rest += p[k, j]
+            moves[k, j] = p[k, j] / rest if rest > 0.0 else 0.0
+        leaving[k] = rest / (rest + p[k, k]) if rest > 0.0 else 1.0
+        for i in range(k):
+            for j in range(s + 1):
+                if (k <= j < s) or p[i, k] <= 0.0 or p[k, j] <= 0.0:
+                    continue
+                extra = p[i, k] * (p[k, j] / rest)
+                p[i, j] += extra
+                via[k, i, j] = extra / p[i, j]
+
+
+@njit(cache=True)
+def split(rng, n, p):
+    """Return a binomial draw, all of ``n`` if rounding took p to 1."""
+    if n == 0 or p <= 0.0:
+        return 0
+    return n if p >= 1.0 else rng.binomial(n, p)
+
+
+@njit(cache=True)
+def visit_returns(
+    rng, starts, counts, most, indptr, indices, probs, tails, reward, discount, terminal, moves, via, leaving, actions,
+    totals,
+):  # fmt: skip
+    """Add to ``totals`` (K,) the sums of ``counts[k]`` returns from cell ``starts[k]``; return the rewards seen.
+
+    The moves that all roll-outs of a start make together are drawn, not step by step but state by state. Paths enter
+    the chain without its last states at the first state that they meet there; in the chain of the first state alone
+    they stay there a negative binomial number of times; and as each state is put back, every move i -> j turns out to
+    have gone through it with the probability ``via``, and to have stayed there a negative binomial number of times. By
+    the strong Markov property this is the law of the counts, at a cost free of the roll-outs' number and length:
+    S^3/3 + S^2 A draws. At most ``most`` roll-outs at a time: the numbers of moves stay below 2^63.
+    """
+    s, m = moves.shape[0], actions.shape[2]
+    n_moves, entering = np.empty((s, s + 1), dtype=np.int64), np.zeros(terminal.shape[0], dtype=np.int64)
+    reached = np.empty(terminal.shape[0], dtype=np.int64)
+    seen = 0.0
+    for start in range(starts.shape[0]):
+        cell, left = starts[start], counts[start]
+        while left > 0:
+            n = min(left, most)
+            left -= n
+            totals[start] += n * reward[cell // m, cell % m]
+            seen += n
+            entering[:] = 0
+            move(rng, n, cell, indptr, indices, probs, tails, discount, terminal, entering, reached, 0)
+            n_moves[:] = 0
+            for k in range(s - 1, -1, -1):
+                n = entering[k]
+                for j in range(k):
+                    came = split(rng, n, moves[k, j])
+                    n_moves[k, j] = came
+                    entering[j] += came
+                    n -= came
+                n_moves[k, s] = n
+            for k in range(s):
+                for i in range(k):
+                    for j in range(s + 1):
+                        if n_moves[i, j] > 0 and via[k, i, j] > 0.0:
+                            through = split(rng, n_moves[i, j], via[k, i, j])
+                            n_moves[i, j] -= through
+                            n_moves[i, k] += through
+                            n_moves[k, j] += through
+                n = n_moves[k].sum()
+                if n > 0 and leaving[k] < 1.0:
+                    n_moves[k, k] = rng.negative_binomial(n, leaving[k])
+            for i in range(s):
+                for j in range(s + 1):
+                    n = n_moves[i, j]
+                    seen += n
+                    for a in range(m):
+                        if n == 0:
+                            break
+                        taken = split(rng, n, actions[i, j, a])
+                        n -= taken
+                        totals[start] += taken * reward[i, a]
+    return seen

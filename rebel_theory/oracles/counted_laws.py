@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.random import Generator
 
-from rebel_theory.arrays import FloatArray, IntArray
+from rebel_theory.arrays import BoolArray, FloatArray, IntArray
 from rebel_theory.oracles.roll_outs import Table, table
 from rebel_theory.oracles.samplers import Opponents
 from rebel_theory.problems import ContextualBandit, FiniteHorizonMDP, LinearMDP, PreferenceGame, TabularMDP
 from rebel_theory.problems.base import InvalidProblemError
+
+Way: TypeAlias = Literal["cheapest", "steps", "single", "moves"]
+
+_MOST_STATES = 100  # of the tables of moves, (S, S, S + 1) numbers: 8 MB
+_LARGEST_INTEGER = 1e18  # moves of one draw in expectation, a ninth of 2^63
 
 
 def normal(probs: FloatArray) -> FloatArray:
@@ -101,14 +106,18 @@ class _SeparateOutcomes(_Outcomes):
 
 
 class _RollOuts:
-    """Roll-outs as populations: actions and next states multinomial, survivors of geometric stopping binomial.
+    """Sums of returns of roll-outs with geometric stopping, by the cheapest of three ways that have one law.
 
-    One population a start cell, so that every cell's returns are independent. The cost is starts x states x length,
-    whatever n; where single roll-outs cost less, they are drawn one by one.
+    Every start cell is drawn by itself, so that its returns are independent of the others'. ``way`` names one of
+
+    - "steps": a population by state, moved step by step; the cost grows with the length and, slowly, with n;
+    - "single": one by one, also the last few of a population;
+    - "moves": how often each move between states is made, whatever n and the length (discounts below 1, up to
+      100 states).
     """
 
-    def __init__(self, table: Table, per_split: float | None = None) -> None:
-        from rebel_theory.kernels.populations import DRAWS_PER_SPLIT, build_tails
+    def __init__(self, table: Table, way: Way = "cheapest") -> None:
+        from rebel_theory.kernels.populations import build_tails
 
         transition = table.transition
         self._indptr, self._indices = transition.indptr.astype(np.int64), transition.indices.astype(np.int64)
@@ -116,23 +125,53 @@ class _RollOuts:
         self._tails = np.empty_like(self._probs)
         build_tails(self._indptr, self._probs, self._tails)
         self._reward, self._terminal = np.array(table.reward, order="C"), np.array(table.terminal)
-        self._discount = float(table.discount)
-        self._per_split = DRAWS_PER_SPLIT if per_split is None else per_split
+        self._discount, self._way = float(table.discount), way
+
+    def _by_moves(self, counts: IntArray) -> BoolArray:
+        """Return which starts are cheaper by moves: binomial draws against steps of roll-outs and of populations."""
+        from rebel_theory.kernels.populations import DRAWS_PER_SPLIT
+
+        s, a = self._reward.shape
+        if self._discount >= 1.0 or s > _MOST_STATES or self._way in ("steps", "single"):
+            return np.zeros(counts.shape, dtype=np.bool_)
+        if self._way == "moves":
+            return np.ones(counts.shape, dtype=np.bool_)
+        single = counts / (1.0 - self._discount) / DRAWS_PER_SPLIT
+        steps = np.log1p(counts) / -np.log(self._discount) * (s * a + self._probs.size) if self._discount > 0 else 0.0
+        cheaper: BoolArray = np.minimum(single, steps) > s**3 / 3 + s * s * a
+        return cheaper
 
     def _returns(self, rng: Generator, pi: FloatArray, counts: IntArray) -> tuple[FloatArray, float]:
         """Return summed returns (S, A, ...) of ``counts`` (S, A, ...) roll-outs that start in cell (s, a)."""
-        from rebel_theory.kernels.populations import build_tails, summed_returns
+        from rebel_theory.kernels import populations as kernels
 
         flat = counts.ravel()
         cells = np.flatnonzero(flat)
-        totals, drawn = np.zeros(flat.size), np.empty(cells.size)
-        law, tails = normal(pi).ravel(), np.empty(pi.size)
-        build_tails(np.arange(0, pi.size + 1, pi.shape[1]), law, tails)
-        seen = summed_returns(
-            rng, cells // (flat.size // pi.size), flat[cells], self._indptr, self._indices, self._probs, self._tails,
-            self._reward, self._discount, self._terminal, law, tails, self._per_split, drawn,
-        )  # fmt: skip
-        totals[cells] = drawn
+        by_moves = self._by_moves(flat[cells])
+        totals, seen = np.zeros(flat.size), 0.0
+        law = normal(pi).ravel()
+        model = (self._indptr, self._indices, self._probs, self._tails, self._reward, self._discount, self._terminal)
+        some = cells[~by_moves]
+        if some.size:
+            drawn, tails = np.empty(some.size), np.empty(pi.size)
+            kernels.build_tails(np.arange(0, pi.size + 1, pi.shape[1]), law, tails)
+            per_split = {"steps": 0.0, "single": np.inf}.get(self._way, kernels.DRAWS_PER_SPLIT)
+            starts = some // (flat.size // pi.size)
+            seen += kernels.summed_returns(rng, starts, flat[some], *model, law, tails, per_split, drawn)
+            totals[some] = drawn
+        some = cells[by_moves]
+        if some.size:
+            s, a = pi.shape
+            drawn, leaving = np.zeros(some.size), np.empty(s)
+            moves, via, actions = np.zeros((s, s + 1)), np.empty((s, s, s + 1)), np.empty((s, s + 1, a))
+            kernels.eliminate(
+                self._indptr, self._indices, self._probs, self._discount, self._terminal, law, moves, via, leaving,
+                actions,
+            )  # fmt: skip
+            most = max(int(_LARGEST_INTEGER * (1.0 - self._discount)), 1)
+            starts = some // (flat.size // pi.size)
+            seen += kernels.visit_returns(rng, starts, flat[some], most, *model, moves, via, leaving, actions, drawn)
+            totals[some] = drawn
         return totals.reshape(counts.shape), seen
 
     def pairs(self, rng: Generator, pi: FloatArray, counts: IntArray) -> tuple[FloatArray, float]:

@@ -56,9 +56,9 @@ def return_moments(kind, pi):
     return q, m
 
 
-@pytest.mark.parametrize("per_split", [0.0, None, 1e18], ids=["populations", "cheapest", "single"])
+@pytest.mark.parametrize("way", ["steps", "single", "moves", "cheapest"])
 @pytest.mark.parametrize("kind", ROLL_OUTS)
-def test_summed_returns_have_the_mean_and_variance_of_roll_outs(kind, per_split):
+def test_summed_returns_have_the_mean_and_variance_of_roll_outs(kind, way):
     """Sums of 40 returns from each of 9 to 27 cells: 54 numbers at |z| < 5, a false alarm below 4e-5 a test.
 
     The variance is tested through squared deviations, whose standard error is that of the sample itself.
@@ -66,7 +66,7 @@ def test_summed_returns_have_the_mean_and_variance_of_roll_outs(kind, per_split)
     problem = problem_of(kind)
     pi = policy_of(problem).probs.reshape(-1, 3)
     q, second = return_moments(kind, pi)
-    drawn, n = _RollOuts(table(problem), per_split), 40
+    drawn, n = _RollOuts(table(problem), way), 40
     rng, counts = np.random.default_rng(2), np.full(pi.shape, n)
     sums = np.stack([drawn.singles(rng, pi, counts)[0] for _ in range(3_000)])
     assert np.abs(z_score(sums, n * q)).max() < Z
@@ -211,8 +211,8 @@ def test_actions_ruled_out_are_not_taken():
     p = np.full((2, 2, 2), 0.5)
     mdp = rt.TabularMDP(p, [[1.0, 100.0], [1.0, 100.0]], discount=0.5)
     policy = rt.TabularPolicy([[0.0, -np.inf], [0.0, -np.inf]])
-    for per_split in (0.0, 1e18):
-        sums, seen = _RollOuts(table(mdp), per_split).singles(
+    for way in ("steps", "single", "moves"):
+        sums, seen = _RollOuts(table(mdp), way).singles(
             np.random.default_rng(0), policy.probs, np.array([[50, 0], [0, 7]])
         )
         assert sums.sum() == (seen - 7) + 700
@@ -244,6 +244,65 @@ def test_compiled_populations_are_interpreted_exactly():
             np.testing.assert_allclose(one, two, rtol=1e-13)
         np.testing.assert_allclose(results[0][0][::3], 1, rtol=1e-15)  # tails of whole rows
         np.testing.assert_allclose(results[0][0][2::3], probs[2::3], rtol=0)
+
+
+@pytest.mark.kernels
+def test_compiled_moves_are_interpreted_exactly():
+    """And the eliminated chain is right: leaving a state and the shares of paths, by fundamental matrices."""
+    rng = np.random.default_rng(15)
+    s, a, gamma = 4, 2, 0.7
+    p, pi, reward = dirichlet(rng, s * a, s), dirichlet(rng, s, a), rng.random((s, a))
+    indptr, indices, probs = np.arange(0, s * a * s + 1, s), np.tile(np.arange(s), s * a), p.ravel()
+    terminal = np.array([False, False, True, False])
+    results = []
+    for take in (lambda k: k, lambda k: getattr(k, "py_func", k)):
+        moves, via, leaving = np.zeros((s, s + 1)), np.empty((s, s, s + 1)), np.empty(s)
+        actions, tails, totals, stream = (
+            np.empty((s, s + 1, a)),
+            np.empty_like(probs),
+            np.zeros(3),
+            np.random.default_rng(16),
+        )
+        take(kernels.build_tails)(indptr, probs, tails)
+        take(kernels.eliminate)(indptr, indices, probs, gamma, terminal, pi.ravel(), moves, via, leaving, actions)
+        seen = take(kernels.visit_returns)(
+            stream, np.array([0, 3, 6]), np.array([20, 1, 9]), 7, indptr, indices, probs, tails, reward, gamma,
+            terminal, moves, via, leaving, actions, totals,
+        )  # fmt: skip
+        results.append([moves, via, leaving, actions, totals, seen, stream.random()])
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-13)
+    _, via, leaving, actions, *_ = results[0]
+    q = gamma * np.einsum("sa,sat->st", pi, p.reshape(s, a, s)) * ~terminal
+    for k in range(s):  # the chain watched on 0..k only
+        low, high = q[: k + 1, : k + 1], q[k + 1 :, k + 1 :]
+        watched = low + q[: k + 1, k + 1 :] @ np.linalg.solve(np.eye(s - k - 1) - high, q[k + 1 :, : k + 1])
+        np.testing.assert_allclose(leaving[k], 1 - watched[k, k], rtol=1e-12)
+        through = np.outer(watched[:k, k], watched[k, :k]) / leaving[k]
+        np.testing.assert_allclose(via[k, :k, :k] * (watched[:k, :k] + through), through, rtol=1e-12)
+    last = actions[0, 1, 1]  # the only action left: all of them
+    assert last == 1.0
+    first = pi[0, 0] * p[0, 1] / (pi[0] @ p[:2, 1])
+    np.testing.assert_allclose(actions[0, 1, 0], first, rtol=1e-13)
+
+
+def test_a_discount_near_one_at_the_largest_size():
+    """Gamma = 0.9999 and 10^15 roll-outs: 10^19 moves in draws of at most 10^18; mean returns to 1e-6 of Q."""
+    rng = np.random.default_rng(17)
+    p, r, pi = dirichlet(rng, 3, 2, 3), rng.random((3, 2)), dirichlet(rng, 3, 2)
+    mdp = rt.TabularMDP(p, r, discount=0.9999)
+    counts = np.zeros((3, 2), dtype=np.int64)
+    counts[0, 1], counts[2, 0] = 10**15, 3
+    sums, seen = _RollOuts(table(mdp), "moves").singles(rng, pi, counts)
+    np.testing.assert_allclose(sums[0, 1] / 1e15, rt.evaluate(mdp, pi).q_values[0, 1], rtol=1e-6)
+    np.testing.assert_allclose(seen, 1e19, rtol=1e-6)
+    assert sums[2, 0] > 0
+
+
+def test_the_cheapest_way_is_chosen_by_estimate():
+    mdp = make("mdp", np.random.default_rng(0), s=10, a=2, gamma=0.9).problem
+    assert _RollOuts(table(mdp))._by_moves(np.array([1, 10**9])).tolist() == [False, True]
+    assert not _RollOuts(table(problem_of("horizon")))._by_moves(np.array([10**9])).any()  # a step moves on
 
 
 @pytest.mark.kernels
