@@ -15,6 +15,7 @@ import numpy as np
 
 from rebel_theory.arrays import FloatArray
 from rebel_theory.problems import TabularMDP
+from rebel_theory.solvers.linear_systems import spread
 from rebel_theory.solvers.sparse_chains import SparseChain, midpoint
 from rebel_theory.solvers.transitions import Transitions, transitions
 
@@ -26,7 +27,7 @@ _SCRATCH = threading.local()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Warm:
-    """Values and visits (S,) of a policy near the one to evaluate."""
+    """Values and visits (..., S) of policies near the ones to evaluate."""
 
     values: FloatArray
     visits: FloatArray | None
@@ -34,13 +35,39 @@ class Warm:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """Values (S,), Q-values (S, A), discounted visits (S,), the certified sup-norm error, and the method that won."""
+    """Values (..., S), Q-values (..., S, A), discounted visits (..., S), certified error, the last one's method."""
 
     values: FloatArray
     q_values: FloatArray
     visits: FloatArray
     error_bound: float
     method: str
+
+
+def evaluate_chains(problem: TabularMDP, probs: FloatArray, warm: Warm | None, tolerance: float) -> Found:
+    """Return the evaluation of a batch of policies (..., S, A), gamma < 1, one policy (and instance) at a time."""
+    gamma, (s, a) = problem.discount, problem.policy_shape
+    lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
+    values, visits, q, bound, method = np.empty((*lead, s)), np.empty((*lead, s)), np.empty((*lead, s, a)), 0.0, ""
+
+    def at(array: FloatArray, n_axes: int) -> FloatArray:
+        """Return the part of an array whose leading axes broadcast against the batch."""
+        if array.ndim == n_axes:
+            return array
+        single: FloatArray = spread(array, (*lead, *array.shape[-n_axes:]))[place]
+        return single
+
+    for place in np.ndindex(*lead):
+        near = None
+        if warm is not None:
+            near = Warm(at(warm.values, 1), None if warm.visits is None else at(warm.visits, 1))
+        reward, start, instance = at(problem.reward, 2), at(problem.initial_dist, 1), problem
+        if not problem.is_sparse and problem.transition.ndim > 3:
+            instance = TabularMDP(at(problem.transition, 3), reward, discount=gamma, initial_dist=start)
+        found = evaluate_chain(instance, at(probs, 2), reward, start, near, tolerance)
+        values[place], q[place], visits[place] = found.values, found.q_values, found.visits
+        bound, method = max(bound, found.error_bound), found.method
+    return Found(values, q, visits, bound, method)
 
 
 def evaluate_chain(

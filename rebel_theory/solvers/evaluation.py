@@ -10,25 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import FloatArray, batch_products, expectation
-from rebel_theory.problems import (
-    ContextualBandit,
-    FiniteHorizonMDP,
-    Game,
-    LinearMDP,
-    Problem,
-    TabularMDP,
-)
+from rebel_theory.problems import ContextualBandit, FiniteHorizonMDP, Game, LinearMDP, Problem, TabularMDP
 from rebel_theory.problems.base import checking
-from rebel_theory.solvers.chains import TOLERANCE, Warm, evaluate_chain
-from rebel_theory.solvers.linear_systems import (
-    SMALL,
-    Method,
-    evaluate_dense,
-    evaluate_sparse,
-    rounding,
-    rounding_of,
-    spread,
-)
+from rebel_theory.solvers.chains import TOLERANCE, Warm, evaluate_chains
+from rebel_theory.solvers.linear_systems import SMALL, Method, evaluate_dense, evaluate_sparse, rounding, rounding_of
 
 
 @runtime_checkable
@@ -211,7 +196,13 @@ def _(
     gamma = problem.discount
     single = problem.is_sparse or problem.transition.ndim == 3
     if gamma < 1.0 and (method == "iterative" or (method == "auto" and single and problem.n_states > SMALL)):
-        return _evaluate_chains(problem, probs, warm, tolerance)
+        near = None
+        if warm is not None:
+            near = Warm(warm.values, None if warm.occupancy is None else warm.occupancy / (1 - gamma))
+        found = evaluate_chains(problem, probs, near, tolerance)
+        occupancy, mass = _normalise(found.visits, gamma)
+        objective = expectation(problem.initial_dist, found.values)
+        return Evaluation(found.values, found.q_values, occupancy, objective, mass, found.error_bound)
     if problem.is_sparse or method in ("sparse", "iterative"):
         solved = evaluate_sparse(problem, probs, method)
     else:
@@ -226,35 +217,6 @@ def _(
         mass=mass,
         error_bound=solved.error_bound,
     )
-
-
-def _evaluate_chains(problem: TabularMDP, probs: FloatArray, warm: Start | None, tolerance: float) -> Evaluation:
-    """Return the evaluation of a batch of policies with a discount below 1, one policy (and instance) at a time."""
-    gamma, (s, a) = problem.discount, problem.policy_shape
-    lead = np.broadcast_shapes(probs.shape[:-2], problem.batch_shape)
-    values, visits, q, bound = np.empty((*lead, s)), np.empty((*lead, s)), np.empty((*lead, s, a)), 0.0
-
-    def at(array: FloatArray, n_axes: int) -> FloatArray:
-        """Return the part of an array whose leading axes broadcast against the batch."""
-        if array.ndim == n_axes:
-            return array
-        single: FloatArray = spread(array, (*lead, *array.shape[-n_axes:]))[place]
-        return single
-
-    for place in np.ndindex(*lead):
-        near = None
-        if warm is not None:
-            old = None if warm.occupancy is None else at(warm.occupancy, 1) / (1 - gamma)
-            near = Warm(at(warm.values, 1), old)
-        reward, start, instance = at(problem.reward, 2), at(problem.initial_dist, 1), problem
-        if not problem.is_sparse and problem.transition.ndim > 3:
-            instance = TabularMDP(at(problem.transition, 3), reward, discount=gamma, initial_dist=start)
-        found = evaluate_chain(instance, at(probs, 2), reward, start, near, tolerance)
-        values[place], q[place], visits[place] = found.values, found.q_values, found.visits
-        bound = max(bound, found.error_bound)
-    occupancy, mass = _normalise(visits, gamma)
-    objective = expectation(problem.initial_dist, values)
-    return Evaluation(values, q, occupancy, objective, mass, bound)
 
 
 def _normalise(visits: FloatArray, gamma: float) -> tuple[FloatArray, FloatArray]:
