@@ -62,15 +62,14 @@ def solve_row(w, t, degree, component, potentials):
                 value += (w[k, j] / degree[k]) * (potentials[j] + t[k, j])
                 component[k] = component[j] if w[k, j] > 0.0 else component[k]
         potentials[k] = value
-    for root in range(n_actions):
-        if component[root] == root:
-            total, size = 0.0, 0
-            for k in range(root + 1):
-                inside = component[k] == root
-                total += potentials[k] if inside else 0.0
-                size += 1 if inside else 0
-            for k in range(root + 1):
-                potentials[k] -= total / size if component[k] == root else 0.0
+    size = w[0]  # of components, at their roots; w and degree have served
+    for k in range(n_actions):
+        degree[k] = size[k] = 0.0
+    for k in range(n_actions):
+        degree[component[k]] += potentials[k]
+        size[component[k]] += 1.0
+    for k in range(n_actions):
+        potentials[k] -= degree[component[k]] / size[component[k]]
 
 
 @njit(cache=True)
