@@ -9,7 +9,9 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from rebel_bench.cmd_algorithms import Algorithms
 from rebel_bench.cmd_bench import Bench
+from rebel_bench.cmd_check import Check
 from rebel_bench.cmd_claims import Claims
 from rebel_bench.cmd_figures import Figures
 from rebel_bench.cmd_game import Game
@@ -25,6 +27,8 @@ COMMANDS: dict[str, type] = {
     "game": Game,
     "figures": Figures,
     "bench": Bench,
+    "algorithms": Algorithms,
+    "check": Check,
 }
 DESCRIPTION = """A theory testbed for policy optimisation: REBEL, natural policy gradient and mirror descent.
 

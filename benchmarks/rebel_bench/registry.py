@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import re
-import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from types import ModuleType
 
 from rebel_bench.claim import Claim
 from rebel_bench.errors import ClaimError, UserError
+from rebel_bench.user_files import load_module
 
 CLAIMS = Path(__file__).parent / "claims"
 _GROUPS = "ECSP"  # equivalences, convergence, sample complexity, preference games: the order of the theory page
@@ -79,20 +77,7 @@ def load(file: Path) -> Claim:
 def _module(file: Path) -> ModuleType:
     if file.parent == CLAIMS.resolve():
         return importlib.import_module(f"rebel_bench.claims.{file.stem}")
-    # claims in the user's own folder: a name of their own, so that two folders cannot shadow each other
-    digest = hashlib.sha256(str(file).encode()).hexdigest()[:12]
-    name = f"_rebel_claim_{digest}_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:  # pragma: no cover - a .py file always has a loader
-        raise UserError(f"{file} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses in the file look their own module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return load_module(file, "claim")
 
 
 def select(found: Mapping[str, Found], ids: Iterable[str] = ()) -> tuple[Found, ...]:

@@ -45,6 +45,16 @@ def print_claims(claims: Sequence[Claim]) -> None:
     _console().print(table)
 
 
+def print_rows(columns: Sequence[str], rows: Sequence[dict[str, str]], colours: dict[str, str] | None = None) -> None:
+    """Print a table of words; the first column does not wrap, and words in ``colours`` are coloured."""
+    table = Table()
+    for column in columns:
+        table.add_column(column, no_wrap=column == columns[0], overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[c], style=(colours or {}).get(row[c], "")) for c in columns))
+    _console().print(table)
+
+
 def print_verification(result: Verification) -> None:
     """Print one row a claim, a sentence for every claim that failed, and a summary."""
     table = Table()

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import FloatArray
-from rebel_theory.oracles import BoundOracle
+from rebel_theory.oracles import BoundOracle, Oracle
 from rebel_theory.policies import Base, OnPolicy, Policy
+from rebel_theory.problems import Problem
 from rebel_theory.problems.base import InvalidProblemError
 
 
@@ -26,8 +27,12 @@ class State:
 class Algorithm(ABC):
     """A policy-optimisation algorithm; a frozen dataclass with a functional step size ``step_size``."""
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # in tables and figures
+    key: ClassVar[str] = ""  # on the command line; an algorithm with a key is found and listed
     source: ClassVar[str]
+    update: ClassVar[str] = ""  # the update in one line of plain mathematics
+    conditions: ClassVar[str] = "any problem"  # what its guarantee asks for
+    rate: ClassVar[str] = "none proven"  # the guarantee
     step_size: ArrayLike
 
     @property
@@ -39,6 +44,10 @@ class Algorithm(ABC):
     def base_distribution(self) -> Base:
         """The distribution mu of the second answer, under which regression errors are reported."""
         return OnPolicy()
+
+    def refuses(self, problem: Problem, oracle: Oracle) -> str | None:
+        """Return why the algorithm cannot run on this problem with this oracle, or None if it can."""
+        return None
 
     def init(self, policy: Policy) -> State:
         """Return the first state."""

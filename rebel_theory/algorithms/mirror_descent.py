@@ -32,7 +32,11 @@ class MirrorDescent(Algorithm):
     """
 
     name: ClassVar[str] = "MD"
+    key: ClassVar[str] = "md"
     source: ClassVar[str] = "Nemirovski and Yudin 1983; Xiao 2022 (JMLR 23)"
+    update: ClassVar[str] = "pi_{t+1} = argmax_p eta <q_t, p> - D_psi(p, pi_t), projected on the class"
+    conditions: ClassVar[str] = "exact tabular for the rate"
+    rate: ClassVar[str] = "bandit: gap <= KL/(eta T) (C2); game: average's duality gap <= 2 sqrt(2 ln n/T) (P1)"
 
     step_size: ArrayLike
     mirror_map: Literal["kl", "euclidean"] | MirrorMap = "kl"

@@ -46,7 +46,11 @@ class NaturalPolicyGradient(Algorithm):
     """
 
     name: ClassVar[str] = "NPG"
+    key: ClassVar[str] = "npg"
     source: ClassVar[str] = "Kakade 2001; Agarwal et al. 2021 (JMLR 22)"
+    update: ClassVar[str] = "theta_{t+1} = theta_t + eta F^+ E[g A]"
+    conditions: ClassVar[str] = "a differentiable class; exact tabular for the rate"
+    rate: ClassVar[str] = "ln A/(eta T) + 1/((1-gamma)^2 T) in a discounted MDP (C5)"
 
     step_size: ArrayLike
     solver: FisherSolver = PseudoInverse()  # noqa: RUF009 - immutable

@@ -33,7 +33,13 @@ class Rebel(Algorithm):
     """
 
     name: ClassVar[str] = "REBEL"
+    key: ClassVar[str] = "rebel"
     source: ClassVar[str] = "arXiv:2404.16767, Algorithm 1"
+    update: ClassVar[str] = (
+        "theta_{t+1} = argmin E[(ln pi_theta/pi_t(y) - ln pi_theta/pi_t(y') - eta (r(y) - r(y')))^2]"
+    )
+    conditions: ClassVar[str] = "pairs y ~ pi_t, y' ~ mu; realisable regression, or misfit eps_t"
+    rate: ClassVar[str] = "average gap <= KL/(eta T) + eta B^2/2 + mean sqrt(C eps_t) (C1); exact: KL/(eta T) (C2, C5)"
 
     step_size: ArrayLike
     base: BaseLike = "on-policy"

@@ -147,6 +147,20 @@ class ParametricPolicy(Policy):
         direction = solver.solve(differences, half, rewards, np.sqrt(0.5) * pairs.magnitude(jacobian))
         return self.with_theta(self.theta + per_row(step_size, 1) * direction)
 
+    def gradient(self, cells: FloatArray) -> FloatArray:
+        """Return the gradient of sum c log pi: the Jacobian against c - pi sum_a c, shape (..., p)."""
+        centred = cells - self.probs * cells.sum(axis=-1, keepdims=True)
+        jacobian = self.jacobian()
+        lead = np.broadcast_shapes(centred.shape[:-2], jacobian.shape[:-3])
+        flat = np.broadcast_to(jacobian, (*lead, *jacobian.shape[-3:])).reshape(*lead, -1, jacobian.shape[-1])
+        row = np.broadcast_to(centred, (*lead, *centred.shape[-2:])).reshape(*lead, 1, -1)
+        result: FloatArray = np.matmul(row, flat)[..., 0, :]
+        return result
+
+    def moved(self: P, direction: FloatArray, step_size: FloatArray) -> P:
+        """Return theta + eta * direction."""
+        return self.with_theta(self.theta + per_row(step_size, 1) * direction)
+
     def project(self: P, log_target: FloatArray, feedback: Feedback) -> P:
         """Return the minimiser of E_{x~d} KL(target || pi_theta) by Fisher scoring with step halving.
 

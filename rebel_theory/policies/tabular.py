@@ -120,6 +120,14 @@ class TabularPolicy(Policy):
             return self.step(pairs.potentials(), step_size)
         return self.step(_pair_blocks(self.log_probs.shape, pairs, solver), step_size)
 
+    def gradient(self, cells: FloatArray) -> FloatArray:
+        """Return c - pi sum_a c, shape (..., S, A)."""
+        return cells - self.probs * cells.sum(axis=-1, keepdims=True)
+
+    def moved(self, direction: FloatArray, step_size: FloatArray) -> Self:
+        """Return the policy with logits + eta * direction."""
+        return self.step(direction, step_size)
+
     def project(self, log_target: FloatArray, feedback: Feedback) -> Self:
         """Return the target itself at every visited row: the class contains it."""
         return self._trusted(np.where(feedback.visited[..., None], log_target, self.log_probs))

@@ -1,0 +1,55 @@
+"""The steps of ``rebel-theory check``: run the suite with a bar, print what failed and what was skipped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import track
+
+from rebel_bench import tables
+from rebel_bench.algorithm_specs import parse
+from rebel_bench.contract.suite import Result, check
+from rebel_theory.algorithms.registry import find_algorithms
+
+if TYPE_CHECKING:
+    from rebel_bench.cmd_check import Check
+
+_COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+
+
+def execute(options: Check) -> int:
+    """Return 0 if every promise was kept, 1 otherwise."""
+    specs = parse([options.algorithms or ",".join(find_algorithms())])
+    console = Console(stderr=True)
+    results: list[Result] = []
+    for spec in track(specs, "checking", console=console, transient=True, disable=not console.is_terminal):
+        results += check(spec)
+    if options.json:
+        tables.print_json([asdict(result) for result in results])
+    else:
+        _print(results)
+    return int(any(result.outcome == "failed" for result in results))
+
+
+def _print(results: list[Result]) -> None:
+    rows = []
+    for name in dict.fromkeys(result.algorithm for result in results):
+        own = [result for result in results if result.algorithm == name]
+        failed = [result for result in own if result.outcome == "failed"]
+        skipped = [result for result in own if result.outcome == "skipped"]
+        reasons = [f"{r.check} [{r.case}]: {r.reason}" for r in failed]
+        reasons += [
+            f"skipped {'; '.join(r.case for r in skipped if r.reason == reason)}: {reason}"
+            for reason in dict.fromkeys(r.reason for r in skipped)
+        ]
+        rows.append(
+            {
+                "algorithm": name,
+                "verdict": "failed" if failed else "passed",
+                "checks": f"{sum(r.outcome == 'passed' for r in own)} of {len(own) - len(skipped)}",
+                "what failed, what was skipped": "\n".join(reasons),
+            }
+        )
+    tables.print_rows(tuple(rows[0]), rows, _COLOURS)
