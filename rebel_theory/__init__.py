@@ -7,6 +7,8 @@
 True
 """
 
+from typing import Any
+
 from rebel_theory.algorithms import (
     Algorithm,
     EuclideanMap,
@@ -118,3 +120,19 @@ __all__ = [
     "total_variation",
     "von_neumann_winner",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return the algorithm class of that name: those beyond the first three load when they are first used."""
+    from rebel_theory.algorithms.registry import by_class_name
+
+    found = by_class_name().get(name) if not name.startswith("_") else None
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found
+
+
+def __dir__() -> list[str]:
+    from rebel_theory.algorithms.registry import by_class_name
+
+    return sorted({*globals(), *by_class_name()})

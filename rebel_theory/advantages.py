@@ -138,12 +138,15 @@ def _estimates(groups: Groups, baseline: Baseline) -> FloatArray:
     """Return A_i, shape (n_seeds, n, k)."""
     r = groups.rewards
     k = r.shape[-1]
+    centred: FloatArray
     if isinstance(baseline, Critic):
         values = np.broadcast_to(baseline.values, (r.shape[0], baseline.values.shape[-1]))
-        return r - np.take_along_axis(values, groups.rows, axis=-1)[..., None]
+        centred = r - np.take_along_axis(values, groups.rows, axis=-1)[..., None]
+        return centred
     centred = r - r.mean(axis=-1, keepdims=True)
     if isinstance(baseline, LeaveOneOut):
-        return centred * (k / (k - 1))
+        centred *= k / (k - 1)
+        return centred
     return _scored(centred, r.std(axis=-1, keepdims=True), r)
 
 
@@ -171,4 +174,5 @@ def exact_advantages(feedback: Feedback, probs: FloatArray, baseline: Baseline) 
 def _scored(centred: FloatArray, spread: FloatArray, rewards: FloatArray) -> FloatArray:
     """Return centred / spread, 0 where the rewards agree to rounding."""
     floor = SMALLEST_SPREAD * np.abs(rewards).max(axis=-1, keepdims=True)
-    return np.where(spread > floor, centred / np.where(spread > 0, spread, 1.0), 0.0)
+    score: FloatArray = np.where(spread > floor, centred / np.where(spread > 0, spread, 1.0), 0.0)
+    return score

@@ -30,7 +30,7 @@ class Work:
     ) -> None:  # fmt: skip
         _check_counts(n_iterations=n_iterations, n_seeds=n_seeds, seed=seed)
         for algorithm in algorithms:
-            _check_algorithm(algorithm, oracle)
+            _check_algorithm(algorithm, problem, oracle)
         self._problem, self._oracle, self._keep = problem, oracle, keep
         self._n_iterations, self._seed = int(n_iterations), int(seed)
         self._start = start = _first_policy(policy, problem).in_rows(problem)
@@ -94,12 +94,15 @@ def _first_policy(policy: Policy | ArrayLike | None, problem: Problem) -> Policy
     return TabularPolicy.from_probs(problem.from_rows(problem.policy_rows(policy)))
 
 
-def _check_algorithm(algorithm: Algorithm, oracle: Oracle) -> None:
+def _check_algorithm(algorithm: Algorithm, problem: Problem, oracle: Oracle) -> None:
     if not isinstance(algorithm, Algorithm):
         raise TypeError(f"algorithm is a {type(algorithm).__name__}: pass an Algorithm, such as rt.Rebel(1.0)")
     if not isinstance(oracle, Exact) and algorithm.eta.ndim:  # (K,) would meet the axis of seeds
         what = f"{type(oracle).__name__} takes one step size a run, run them one by one"
         raise InvalidProblemError("run", [f"step_size has shape {algorithm.eta.shape}: {what}"])
+    refusal = algorithm.refuses(problem, oracle)
+    if refusal is not None:
+        raise InvalidProblemError(algorithm.name, [refusal])
 
 
 def _check_counts(*, n_iterations: int, n_seeds: int, seed: int) -> None:

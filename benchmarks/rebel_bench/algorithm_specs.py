@@ -18,7 +18,11 @@ from rebel_bench.errors import UserError
 from rebel_bench.user_files import load_module
 from rebel_theory.algorithms.registry import find_algorithms
 
-ALIASES = {"md-euclidean": "md(mirror_map=euclidean)", "md-tsallis": "md(mirror_map=tsallis)"}
+ALIASES = {
+    "npg-pairs": "npg(fisher=pairs)",
+    "md-euclidean": "md(mirror_map=euclidean)",
+    "md-tsallis": "md(mirror_map=tsallis)",
+}
 _ITEM = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<options>.*)\))?", re.DOTALL)
 
 

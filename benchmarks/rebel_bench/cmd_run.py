@@ -30,7 +30,9 @@ class Run:
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
     """The problem: a name from `rebel-theory run list`, or any Gymnasium id that has a transition table."""
     algorithms: str = "rebel,npg,md"
-    """Which algorithms, joined by commas: rebel, npg, npg-pairs, md, md-euclidean, md-tsallis."""
+    """Names from `rebel-theory algorithms`, joined by commas; options in parentheses, as in ppo(clip=0.1)."""
+    algorithm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE:CLASS")] = ()
+    """An algorithm of your own: a Python file and the class in it; it runs next to the others."""
     iterations: int = 200
     """Updates of every algorithm."""
     step_size: Annotated[

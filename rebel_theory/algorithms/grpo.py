@@ -78,6 +78,7 @@ class Grpo(ScoreMethod):
             with np.errstate(invalid="ignore"):
                 far = np.where(log_probs > -np.inf, reference - log_probs, 0.0)
             pull = np.exp(np.minimum(far, 700.0)) - 1
-            return found + self.kl_weight * seen.weights[..., None] * seen.frequencies * pull
+            found += self.kl_weight * seen.weights[..., None] * seen.frequencies * pull
+            return found
 
         return State(gradient_epochs(state.policy, cells, self.eta, self.n_epochs), reference)

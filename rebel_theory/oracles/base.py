@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
+from rebel_theory.advantages import Advantages, Baseline
 from rebel_theory.arrays import BoolArray, FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.pairs import FactorisedPairs, Pairs
@@ -103,6 +104,16 @@ class BoundOracle(ABC):
     @abstractmethod
     def pairs(self, policy: Policy, base: Base) -> Pairs:
         """Return the regression data that the algorithm sees."""
+
+    def advantages(self, policy: Policy, baseline: Baseline) -> Advantages:
+        """Return advantages by cell from single answers of the policy.
+
+        Raises
+        ------
+        TypeError
+            For an oracle that has none.
+        """
+        raise TypeError(f"{type(self).__name__} has no answers one by one: use Sampled(n_pairs) or Exact()")
 
 
 def check_states(what: str, states: States, names: tuple[str, ...] = ("occupancy",)) -> States:

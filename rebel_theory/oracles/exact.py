@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
+from rebel_theory.advantages import Advantages, Baseline, exact_advantages
 from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
@@ -51,3 +52,6 @@ class _BoundExact(BoundOracle):
 
     def pairs(self, policy: Policy, base: Base) -> Pairs:
         return self.exact_pairs(policy, base)
+
+    def advantages(self, policy: Policy, baseline: Baseline) -> Advantages:
+        return exact_advantages(self.exact_feedback(policy), policy.probs, baseline)

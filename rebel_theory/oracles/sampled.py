@@ -10,10 +10,12 @@ from typing import Any, get_args
 import numpy as np
 from numpy.random import Generator
 
+from rebel_theory.advantages import Advantages, Baseline
 from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
 from rebel_theory.oracles.buffers import Buffers
+from rebel_theory.oracles.groups import Observer, draw_groups, observer
 from rebel_theory.oracles.roll_outs import horizon_bias, roll_out_sampler
 from rebel_theory.oracles.samplers import Opponents, Sampler, roll_in_sampler, sampler, separate_sampler
 from rebel_theory.pairs import PairCounts, Pairs
@@ -100,6 +102,7 @@ class BoundSampled(BoundOracle):
         self._rngs = rngs
         self._queries = np.zeros(len(rngs))
         self._buffers = Buffers()
+        self._observer: Observer | None = None  # of single answers, made when first asked for
 
     @property
     def queries(self) -> FloatArray:
@@ -124,6 +127,17 @@ class BoundSampled(BoundOracle):
         rho, pi = self._full(self.sampling_weights(policy), 1), self._full(policy.probs, 2)
         counts, sums = self._draw(rho, pi, pi, 2 * self._n, 1)
         return Feedback.from_sums(counts[..., 0], sums[..., 0])
+
+    def advantages(self, policy: Policy, baseline: Baseline) -> Advantages:
+        """Return advantages from 2 n_pairs single answers a seed, in whole groups, at least one."""
+        rho, pi = self._full(self.sampling_weights(policy), 1), self._full(policy.probs, 2)
+        k = baseline.group_size
+        n = max(1, 2 * self._n // k)
+        if self._observer is None:
+            self._observer = observer(self.problem)
+        groups, queries = draw_groups(self._observer, self._states, self._rngs, rho, pi, n, k)
+        self._queries += queries
+        return groups.advantages(baseline, *pi.shape[1:])
 
     def _draw(
         self, rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int, width: int

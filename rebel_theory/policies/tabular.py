@@ -122,7 +122,8 @@ class TabularPolicy(Policy):
 
     def gradient(self, cells: FloatArray) -> FloatArray:
         """Return c - pi sum_a c, shape (..., S, A)."""
-        return cells - self.probs * cells.sum(axis=-1, keepdims=True)
+        centred: FloatArray = cells - self.probs * cells.sum(axis=-1, keepdims=True)
+        return centred
 
     def moved(self, direction: FloatArray, step_size: FloatArray) -> Self:
         """Return the policy with logits + eta * direction."""

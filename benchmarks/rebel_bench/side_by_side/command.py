@@ -59,13 +59,13 @@ def execute(options: Run) -> int:
     if options.env == "list":
         return _list()
     setup.check_numbers(options)
-    names = setup.chosen(options)
+    specs = setup.chosen(options)
     problem = setup.problem(options)
     policy = setup.first_policy(options, problem)
     eta = setup.step_size(options, problem, policy)
     if options.figures:
         require_writable(options.out)
-    found = _run(options, setup.algorithms(options, names, eta), problem, policy)
+    found = _run(options, setup.algorithms(options, specs, eta, problem), problem, policy)
     files = _write(found, options) if options.figures else []
     if options.json:
         from rebel_bench.tables import print_json

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import ast
-import difflib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import rebel_envs as envs
 import rebel_theory as rt
+from rebel_bench.algorithm_specs import Spec, parse
 from rebel_bench.errors import UserError
 
 if TYPE_CHECKING:
     from rebel_bench.cmd_run import Run
-
-ALGORITHMS: dict[str, Callable[[float, str], rt.Algorithm]] = {
-    "rebel": lambda eta, base: rt.Rebel(eta, base=base),
-    "npg": lambda eta, base: rt.NaturalPolicyGradient(eta),
-    "npg-pairs": lambda eta, base: rt.NaturalPolicyGradient(eta, fisher="pairs"),
-    "md": lambda eta, base: rt.MirrorDescent(eta),
-    "md-euclidean": lambda eta, base: rt.MirrorDescent(eta, mirror_map="euclidean"),
-    "md-tsallis": lambda eta, base: rt.MirrorDescent(eta, mirror_map=rt.TsallisMap(0.5)),
-}
-LABELS = {
-    "rebel": "REBEL",
-    "npg": "NPG",
-    "npg-pairs": "NPG (pair Fisher)",
-    "md": "MD",
-    "md-euclidean": "MD (Euclidean)",
-    "md-tsallis": "MD (Tsallis)",
-}
 
 
 def check_numbers(options: Run) -> None:
@@ -56,18 +38,9 @@ def check_numbers(options: Run) -> None:
         raise UserError("\n".join(bad))
 
 
-def chosen(options: Run) -> list[str]:
-    """Return the names of the algorithms in the order asked for."""
-    names = [name.strip().lower() for name in options.algorithms.split(",") if name.strip()]
-    unknown = [name for name in names if name not in ALGORITHMS]
-    if unknown or not names:
-        near = [match for name in unknown for match in difflib.get_close_matches(name, ALGORITHMS, 1)]
-        hint = f" Did you mean {', '.join(near)}?" if near else ""
-        raise UserError(
-            f"--algorithms {options.algorithms}: {', '.join(unknown) or 'nothing'} is not one of "
-            f"{', '.join(ALGORITHMS)}.{hint}"
-        )
-    return list(dict.fromkeys(names))
+def chosen(options: Run) -> list[Spec]:
+    """Return the algorithms in the order asked for."""
+    return parse([options.algorithms, *options.algorithm])
 
 
 def step_size(options: Run, made: rt.Problem, policy: rt.Policy) -> float:
@@ -83,9 +56,15 @@ def step_size(options: Run, made: rt.Problem, policy: rt.Policy) -> float:
     return 1.0 / largest if largest > 0 else 1.0
 
 
-def algorithms(options: Run, names: list[str], eta: float) -> dict[str, rt.Algorithm]:
-    """Return the algorithms by label."""
-    return {LABELS[name]: ALGORITHMS[name](eta, options.base) for name in names}
+def algorithms(options: Run, specs: list[Spec], eta: float, made: rt.Problem) -> dict[str, rt.Algorithm]:
+    """Return the algorithms by label; one that cannot run on the problem is an error with its reason."""
+    oracle: rt.Oracle = rt.Exact() if options.pairs is None else rt.Sampled(options.pairs)
+    found = {spec.label: spec.make(eta, options.base) for spec in specs}
+    reasons = {label: algorithm.refuses(made, oracle) for label, algorithm in found.items()}
+    refused = [f"{label} cannot run on {options.env}: {reason}" for label, reason in reasons.items() if reason]
+    if refused:
+        raise UserError("\n".join(refused))
+    return found
 
 
 def problem(options: Run) -> rt.Problem:
