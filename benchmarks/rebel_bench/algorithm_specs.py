@@ -39,7 +39,8 @@ class Spec:
         """The algorithm's name, with the options that differ from its defaults."""
         if not self.options:
             return self.kind.name
-        return f"{self.kind.name} ({', '.join(f'{k}={v}' for k, v in self.options.items())})"
+        words = (v.capitalize() if isinstance(v, str) else f"{k}={v}" for k, v in self.options.items())
+        return f"{self.kind.name} ({', '.join(words)})"
 
     def make(self, step_size: float, base: str = "on-policy") -> rt.Algorithm:
         """Return the algorithm; the step size and REBEL's base are used unless the options say otherwise."""
@@ -61,7 +62,7 @@ def parse(texts: Iterable[str]) -> list[Spec]:
     """
     items = [item for text in texts for item in _split(text)]
     if not items:
-        raise UserError(f"--algorithms: nothing was named; choose from {', '.join(find_algorithms())}")
+        raise UserError(f"--algorithms: nothing is not one of {', '.join(find_algorithms())}")
     specs = [_parse(ALIASES.get(item.lower(), item)) for item in dict.fromkeys(items)]
     return list({spec.label: spec for spec in specs}.values())
 

@@ -69,6 +69,7 @@ class Policy(ABC):
     def pair_natural_step(self: P, pairs: Pairs, step_size: FloatArray, solver: FisherSolver) -> P:
         """Return theta + eta F^+ E[(g_y - g_y')(r_y - r_y')]/2 with the pair Fisher E[(g_y - g_y')(g_y - g_y')^T]/2."""
 
+    @abstractmethod
     def gradient(self, cells: FloatArray) -> FloatArray:
         """Return sum_{s,a} c(s, a) grad_theta log pi(a|s) for coefficients c (..., S, A), in the parameters' shape."""
 
