@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,8 @@ P = TypeVar("P", bound="Policy")
 
 class Policy(ABC):
     """A differentiable policy class; leading axes of its parameters are a batch."""
+
+    parameter_axes: ClassVar[int] = 1  # trailing axes of the parameters: (p,), or (S, A) for a table
 
     @abstractmethod
     def compute_log_probs(self) -> FloatArray:
@@ -62,12 +64,20 @@ class Policy(ABC):
         """Return the policy whose log-ratio differences, divided by eta, fit the relative rewards best."""
 
     @abstractmethod
-    def natural_step(self: P, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> P:
-        """Return theta + eta F^+ E[g A] under the feedback's weights and frequencies."""
+    def natural_direction(self, feedback: Feedback, solver: FisherSolver) -> FloatArray:
+        """Return F^+ E[g A] under the feedback's weights and frequencies, in the parameters' shape."""
 
     @abstractmethod
+    def pair_natural_direction(self, pairs: Pairs, solver: FisherSolver) -> FloatArray:
+        """Return F^+ E[(g_y - g_y')(r_y - r_y')]/2 with the pair Fisher E[(g_y - g_y')(g_y - g_y')^T]/2."""
+
+    def natural_step(self: P, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> P:
+        """Return theta + eta F^+ E[g A]."""
+        return self.moved(self.natural_direction(feedback, solver), step_size)
+
     def pair_natural_step(self: P, pairs: Pairs, step_size: FloatArray, solver: FisherSolver) -> P:
-        """Return theta + eta F^+ E[(g_y - g_y')(r_y - r_y')]/2 with the pair Fisher E[(g_y - g_y')(g_y - g_y')^T]/2."""
+        """Return the same step with the pair Fisher."""
+        return self.moved(self.pair_natural_direction(pairs, solver), step_size)
 
     @abstractmethod
     def gradient(self, cells: FloatArray) -> FloatArray:

@@ -121,8 +121,8 @@ class ParametricPolicy(Policy):
         loss: FloatArray = ((design[..., 0] - per_row(step_size, 1) * target) ** 2).sum(axis=-1)
         return loss
 
-    def natural_step(self: P, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> P:
-        """Return theta + eta F^+ E[g A] with scores g = J - E_pi J under the feedback's state weights."""
+    def natural_direction(self, feedback: Feedback, solver: FisherSolver) -> FloatArray:
+        """Return F^+ E[g A], shape (..., p), with scores g = J - E_pi J under the feedback's state weights."""
         pi, jacobian = self.probs, self.jacobian()
         frequencies = pi if feedback.frequencies is None else feedback.frequencies
         # centred under the frequencies: in a sample the mean score is not 0, and an uncentred fit would chase it
@@ -131,21 +131,19 @@ class ParametricPolicy(Policy):
         advantage = np.where(frequencies > 0, feedback.signal - baseline, 0.0)
         lead = np.broadcast_shapes(scores.shape[:-3], advantage.shape[:-2], feedback.weights.shape[:-1])
         weights = np.broadcast_to(feedback.weights[..., None] * frequencies, (*lead, *pi.shape[-2:]))
-        direction = solver.solve(
+        return solver.solve(
             np.broadcast_to(scores, (*lead, *scores.shape[-3:])).reshape(*lead, -1, scores.shape[-1]),
             weights.reshape(*lead, -1),
             np.broadcast_to(advantage, (*lead, *advantage.shape[-2:])).reshape(*lead, -1),
             np.sqrt((weights * (jacobian**2).sum(axis=-1)).sum(axis=(-2, -1))),
         )
-        return self.with_theta(self.theta + per_row(step_size, 1) * direction)
 
-    def pair_natural_step(self: P, pairs: Pairs, step_size: FloatArray, solver: FisherSolver) -> P:
-        """Return the step of the pair Fisher; g_y - g_y' = J_y - J_y', for the mean score cancels."""
+    def pair_natural_direction(self, pairs: Pairs, solver: FisherSolver) -> FloatArray:
+        """Return the direction (..., p) of the pair Fisher; g_y - g_y' = J_y - J_y', for the mean score cancels."""
         jacobian = self.jacobian()
         differences, rewards = pairs.rows(jacobian)  # (..., n, p) and (..., n), scaled by root weights
         half = np.full(differences.shape[:-1], 0.5)
-        direction = solver.solve(differences, half, rewards, np.sqrt(0.5) * pairs.magnitude(jacobian))
-        return self.with_theta(self.theta + per_row(step_size, 1) * direction)
+        return solver.solve(differences, half, rewards, np.sqrt(0.5) * pairs.magnitude(jacobian))
 
     def gradient(self, cells: FloatArray) -> FloatArray:
         """Return the gradient of sum c log pi: the Jacobian against c - pi sum_a c, shape (..., p)."""

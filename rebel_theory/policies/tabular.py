@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,6 +31,8 @@ class TabularPolicy(Policy):
     >>> TabularPolicy([[0.0, np.log(3.0)]]).probs.round(2)
     array([[0.25, 0.75]])
     """
+
+    parameter_axes: ClassVar[int] = 2
 
     logits: FloatArray  # (..., S, A)
 
@@ -99,26 +101,26 @@ class TabularPolicy(Policy):
         """Return the exact minimiser: logits + eta z, z the min-norm potentials of the pair regression."""
         return self._normalised(pairs.tilted(self.log_probs, step_size))
 
-    def natural_step(self, feedback: Feedback, step_size: FloatArray, solver: FisherSolver) -> Self:
-        """Return logits + eta F^+ E[g A]; F is block-diagonal, one block d(s) (diag pi - pi pi^T) a row.
+    def natural_direction(self, feedback: Feedback, solver: FisherSolver) -> FloatArray:
+        """Return F^+ E[g A], shape (..., S, A); F is block-diagonal, one block d(s) (diag pi - pi pi^T) a row.
 
         ``PseudoInverse()`` solves a block in O(A), as the diagonal plus rank one that it is;
         ``PseudoInverse(explicit=True)`` and the other solvers are given it written out.
         """
         if isinstance(solver, PseudoInverse):
-            return self.step((_explicit if solver.explicit else _eliminated)(self, feedback), step_size)
+            return (_explicit if solver.explicit else _eliminated)(self, feedback)
         direction = _block_solve(self.log_probs, feedback, solver)
-        return self.step(np.where(feedback.visited[..., None], direction, 0.0), step_size)
+        return np.where(feedback.visited[..., None], direction, 0.0)
 
-    def pair_natural_step(self, pairs: Pairs, step_size: FloatArray, solver: FisherSolver) -> Self:
-        """Return the step of the pair Fisher, whose blocks are halved Laplacians of the rows' pair graphs.
+    def pair_natural_direction(self, pairs: Pairs, solver: FisherSolver) -> FloatArray:
+        """Return the direction (..., S, A) of the pair Fisher; its blocks are halved Laplacians of rows' pair graphs.
 
         Their system is the normal equation of REBEL's regression (E3): ``PseudoInverse()`` solves it by the same
         elimination, ``PseudoInverse(explicit=True)`` and the other solvers are given the score differences.
         """
         if isinstance(solver, PseudoInverse) and not solver.explicit:
-            return self.step(pairs.potentials(), step_size)
-        return self.step(_pair_blocks(self.log_probs.shape, pairs, solver), step_size)
+            return pairs.potentials()
+        return _pair_blocks(self.log_probs.shape, pairs, solver)
 
     def gradient(self, cells: FloatArray) -> FloatArray:
         """Return c - pi sum_a c, shape (..., S, A)."""
