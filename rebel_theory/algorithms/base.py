@@ -33,6 +33,7 @@ class Algorithm(ABC):
     update: ClassVar[str] = ""  # the update in one line of plain mathematics
     conditions: ClassVar[str] = "any problem"  # what its guarantee asks for
     rate: ClassVar[str] = "none proven"  # the guarantee
+    shift_invariant: ClassVar[bool] = True  # a constant added to a row's signal changes no step (claim E11)
     step_size: ArrayLike
 
     @property

@@ -90,6 +90,12 @@ def exact_mdp_bound(n_actions: int, step_size: ArrayLike, n_updates: ArrayLike, 
     return np.log(_a(n_actions)) / (npg_step_size(step_size, discount) * t) + 1 / ((1 - discount) ** 2 * t)
 
 
+def growth_factor(mismatch: ArrayLike) -> FloatArray:
+    """Return v/(v-1), the least growth of the steps in C6, for v = ||d*/rho||_inf/(1-gamma) > 1."""
+    v = _a(mismatch)
+    return v / (v - 1)
+
+
 def growing_steps_bound(
     gap: ArrayLike,
     kl: ArrayLike,

@@ -96,7 +96,7 @@ def step_sizes_apart(case: Case, make: Make) -> str | None:
 
 def blind_to_shifts(case: Case, make: Make) -> str | None:
     """A constant added to all rewards of a context changes nothing (claim E11)."""
-    if not (case.is_exact and isinstance(case.problem, rt.ContextualBandit)):
+    if not (make(0.5).shift_invariant and case.is_exact and isinstance(case.problem, rt.ContextualBandit)):
         return None
     shift = np.linspace(-1.0, 2.0, case.problem.n_rows)[:, None]
     moved = rt.ContextualBandit(case.problem.reward + shift, context_dist=case.problem.context_dist)
