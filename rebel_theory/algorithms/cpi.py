@@ -67,6 +67,6 @@ def _cautious_share(
     gamma = oracle.problem.discount if isinstance(oracle.problem, TabularMDP) else 0.0
     if isinstance(oracle.problem, FiniteHorizonMDP):
         gamma = 1 - 1 / oracle.problem.horizon
-    advantage = expectation(weights, expectation(greedy - pi, q))
+    advantage = expectation(weights, expectation(greedy, q) - expectation(pi, q))
     spread = np.ptp(q, axis=-1).max(axis=-1) * (1 - gamma)
     return np.where(spread > 0, (1 - gamma) * advantage / (4 * np.where(spread > 0, spread, 1.0)), 0.0)
