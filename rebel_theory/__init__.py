@@ -50,8 +50,13 @@ from rebel_theory.run import Comparison, compare, run
 from rebel_theory.solvers.evaluation import Evaluation, evaluate
 from rebel_theory.solvers.games import Winner, best_response, duality_gap, von_neumann_winner
 from rebel_theory.solvers.optimal import Solution, solve
+from rebel_theory.solvers.regularised import (
+    RegularisedEquilibrium,
+    regularised_duality_gap,
+    regularised_equilibrium,
+)
 from rebel_theory.streaming import LinearPath, stream
-from rebel_theory.theory.bounds import functional_step_size, npg_step_size
+from rebel_theory.theory.bounds import functional_step_size, npg_step_size, payoff_step_size, payoff_temperature
 from rebel_theory.theory.divergences import concentrability, kl_divergence, total_variation
 from rebel_theory.theory.identity import RegretTerms, regret_identity
 from rebel_theory.theory.rates import RateFit, fit_rate
@@ -94,6 +99,7 @@ __all__ = [
     "RateFit",
     "Rebel",
     "RegretTerms",
+    "RegularisedEquilibrium",
     "Sampled",
     "Solution",
     "State",
@@ -113,7 +119,11 @@ __all__ = [
     "functional_step_size",
     "kl_divergence",
     "npg_step_size",
+    "payoff_step_size",
+    "payoff_temperature",
     "regret_identity",
+    "regularised_duality_gap",
+    "regularised_equilibrium",
     "run",
     "solve",
     "stream",

@@ -25,6 +25,19 @@ def functional_step_size(npg_step_size: ArrayLike, discount: float) -> FloatArra
     return _a(npg_step_size) / (1 - discount)
 
 
+def payoff_step_size(step_size: ArrayLike) -> FloatArray:
+    """Return eta = eta_P / 2, the functional step of exp(eta l) for a paper's exp(eta_P P), l = 2 P - 1."""
+    return _a(step_size) / 2
+
+
+def payoff_temperature(temperature: ArrayLike) -> FloatArray:
+    """Return tau = 2 tau_P, the temperature in payoffs l = 2 P - 1 for a paper's in win probabilities P.
+
+    exp(P / tau_P) and exp(l / tau) differ by a constant factor; eta tau is the same in both units.
+    """
+    return 2 * _a(temperature)
+
+
 def curvature_bound(step_size: ArrayLike, largest_update: ArrayLike) -> FloatArray:
     """Return eta B^2 / 2, Hoeffding's bound on the curvature term, B >= max |g|."""
     return _a(step_size) * _a(largest_update) ** 2 / 2
