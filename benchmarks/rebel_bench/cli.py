@@ -13,6 +13,7 @@ from rebel_bench.cmd_algorithms import Algorithms
 from rebel_bench.cmd_bench import Bench
 from rebel_bench.cmd_check import Check
 from rebel_bench.cmd_claims import Claims
+from rebel_bench.cmd_compare import Compare
 from rebel_bench.cmd_figures import Figures
 from rebel_bench.cmd_game import Game
 from rebel_bench.cmd_run import Run
@@ -29,6 +30,7 @@ COMMANDS: dict[str, type] = {
     "bench": Bench,
     "algorithms": Algorithms,
     "check": Check,
+    "compare": Compare,
 }
 DESCRIPTION = """A theory testbed for policy optimisation: REBEL, natural policy gradient and mirror descent.
 

@@ -1,0 +1,1 @@
+"""Algorithms compared at equal reward queries, on several problems, each at its best step size."""
