@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
 
 from rebel_theory.advantages import Groups
 from rebel_theory.arrays import FloatArray, IntArray
-from rebel_theory.problems import ContextualBandit, PreferenceGame
+from rebel_theory.oracles.samplers import Sampler
+from rebel_theory.problems import ContextualBandit, PreferenceGame, Problem
 
 
 def draw_groups(
-    observer: Observer, states: Any, rngs: list[Generator], rho: FloatArray, pi: FloatArray, n: int, k: int
+    observer: Observer, rngs: list[Generator], rho: FloatArray, pi: FloatArray, n: int, k: int
 ) -> tuple[Groups, FloatArray]:
     """Return n groups of k answers a seed, rows x ~ rho (n_seeds, S), y ~ pi (n_seeds, S, A), and the queries."""
     n_seeds = len(rngs)
@@ -23,7 +24,7 @@ def draw_groups(
     for i, rng in enumerate(rngs):
         rows[i] = _draw(rho[i], rng.random(n))
         actions[i] = _draw(pi[i][rows[i]], rng.random((k, n))).T
-    rewards, queries = observer.observe(states, rngs, pi, rows, actions)
+    rewards, queries = observer.observe(rngs, pi, rows, actions)
     return Groups(rows, actions, rewards), queries
 
 
@@ -38,28 +39,33 @@ def _draw(probs: FloatArray, u: Any) -> IntArray:
     return drawn
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Observes given answers one by one."""
 
     def observe(
-        self, states: Any, rngs: list[Generator], pi: FloatArray, rows: IntArray, actions: IntArray
+        self, rngs: list[Generator], pi: FloatArray, rows: IntArray, actions: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         """Return rewards (n_seeds, n, k) and the queries a seed (n_seeds,)."""
 
 
+def observer(problem: Problem, sampler: Sampler) -> Observer:
+    """Return how single answers are observed: by the sampler itself, if it can."""
+    return sampler if isinstance(sampler, Observer) else _observer(problem)
+
+
 @singledispatch
-def observer(problem: Any) -> Observer:
-    """Return how single answers are observed."""
+def _observer(problem: Any) -> Observer:
     raise TypeError(f"Sampled cannot observe single answers of a {type(problem).__name__}: use Exact()")
 
 
-@observer.register(ContextualBandit)
+@_observer.register(ContextualBandit)
 class _Rewards:
     def __init__(self, problem: ContextualBandit) -> None:
         self._reward, self._noise = problem.reward, problem.noise
 
     def observe(
-        self, states: Any, rngs: list[Generator], pi: FloatArray, rows: IntArray, actions: IntArray
+        self, rngs: list[Generator], pi: FloatArray, rows: IntArray, actions: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         mean = self._reward[rows[..., None], actions]
         once = np.ones(actions.shape[1:], dtype=np.int64)
@@ -67,7 +73,7 @@ class _Rewards:
         return rewards, np.full(len(rngs), float(once.size))
 
 
-@observer.register(PreferenceGame)
+@_observer.register(PreferenceGame)
 class _Outcomes:
     """An answer's reward is 2 o - 1 against one opponent y'' ~ pi that its whole group meets."""
 
@@ -75,7 +81,7 @@ class _Outcomes:
         self._preference = problem.preference
 
     def observe(
-        self, states: Any, rngs: list[Generator], pi: FloatArray, rows: IntArray, actions: IntArray
+        self, rngs: list[Generator], pi: FloatArray, rows: IntArray, actions: IntArray
     ) -> tuple[FloatArray, FloatArray]:
         rewards = np.empty(actions.shape)
         for i, rng in enumerate(rngs):

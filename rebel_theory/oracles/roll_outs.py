@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.random import Generator
 
-from rebel_theory.arrays import BoolArray, FloatArray
+from rebel_theory.arrays import BoolArray, FloatArray, IntArray
 from rebel_theory.oracles.samplers import Sampler, roll_in_sampler, sampler
 from rebel_theory.problems import FiniteHorizonMDP, LinearMDP, TabularMDP
 from rebel_theory.problems.base import InvalidProblemError
@@ -80,14 +80,33 @@ class _RollOuts:
 
         start, roll_in = (rho, (kernels.FIXED, 0.0, 1.0)) if self._roll_in is None else self._roll_in
         starts = _seed_tables(np.broadcast_to(start, rho.shape)[:, None, :])
-        ends = self._mdp[3].size - pi.shape[1]
-        choices = _seed_tables(np.pad(pi, ((0, 0), (0, ends), (0, 0)), constant_values=1.0) if ends else pi)
+        choices = self._choices(pi)
         others = choices if counts.shape[-1] == 1 else _seed_tables(mu)
         seen = np.zeros(len(rngs))
         kernels.all_roll_outs(
             states, starts, choices, others, n, min(n, self._size), self._mdp, roll_in, self._law, counts, sums, seen
         )
         return seen
+
+    def _choices(self, pi: FloatArray) -> Any:
+        """Return the policy's tables, with rows for the end."""
+        ends = self._mdp[3].size - pi.shape[1]
+        return _seed_tables(np.pad(pi, ((0, 0), (0, ends), (0, 0)), constant_values=1.0) if ends else pi)
+
+    def observe(
+        self, rngs: list[Generator], pi: FloatArray, rows: IntArray, actions: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return one roll-out's sum from every given cell, as :class:`rebel_theory.oracles.groups.Observer` does."""
+        from rebel_theory.kernels import roll_outs as kernels
+
+        choices = self._choices(pi)
+        rewards, seen = np.empty(actions.shape), np.empty(len(rngs))
+        for i, rng in enumerate(rngs):
+            streams = np.empty((4, kernels.LANES), dtype=np.uint64)
+            kernels.seed_streams(rng.integers(2**64, dtype=np.uint64), 0, streams)
+            cells = (rows[i][:, None] * pi.shape[2] + actions[i]).astype(np.uint64).ravel()
+            seen[i] = kernels.walk(streams, cells, rewards[i].reshape(-1), cells, self._mdp, choices[i], self._law)
+        return rewards, seen
 
 
 def _alias_tables(indptr: Any, probs: FloatArray, targets: Any) -> Any:

@@ -134,8 +134,8 @@ class BoundSampled(BoundOracle):
         k = baseline.group_size
         n = max(1, 2 * self._n // k)
         if self._observer is None:
-            self._observer = observer(self.problem)
-        groups, queries = draw_groups(self._observer, self._states, self._rngs, rho, pi, n, k)
+            self._observer = observer(self.problem, self._sampler)
+        groups, queries = draw_groups(self._observer, self._rngs, rho, pi, n, k)
         self._queries += queries
         return groups.advantages(baseline, *pi.shape[1:])
 
