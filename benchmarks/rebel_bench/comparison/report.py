@@ -23,10 +23,10 @@ def print_study(study: Study, files: list[Path]) -> None:
     if not console.is_terminal:
         console = Console(markup=False, highlight=False, width=_LOG_WIDTH)
     spec, results = study.plan.spec, study.results
-    table = Table(title=f"{spec.title}: gap after {spec.queries:,} reward queries, mean over {spec.seeds} seeds [95%]")
+    table = Table(title=f"{spec.title}: gap at equal reward queries, mean over {spec.seeds} seeds, 95% t interval")
     table.add_column("algorithm", no_wrap=True)
     for name in study.plan.problems:
-        table.add_column(Text(name), justify="right")
+        table.add_column(Text(f"{name}\n{spec.budget(name):,} queries"), justify="right")
     for algorithm in study.plan.algorithms:
         cells = [_cell(results, problem, algorithm) for problem in study.plan.problems]
         table.add_row(Text(algorithm), *cells)
@@ -47,9 +47,8 @@ def _cell(results: Any, problem: str, algorithm: str) -> Text:
     part = results[results["problem"] == problem]
     row = part[part["algorithm"] == algorithm].iloc[0]
     best = row["low"] <= part["gap"].min()
-    words = (
-        f"{row['gap']:.3g} [{row['low']:.3g}, {row['high']:.3g}]{'^' if row['at_edge'] else ''}{' *' if best else ''}"
-    )
+    marks = ("^" if row["at_edge"] else "") + ("*" if best else "")
+    words = f"{row['gap']:.3g} ± {row['high'] - row['gap']:.2g} {marks:>2}"
     return Text(words, style="bold" if best else "")
 
 

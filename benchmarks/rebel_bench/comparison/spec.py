@@ -14,12 +14,13 @@ SPECS = Path(__file__).parent / "specs"
 
 
 class ProblemSpec(BaseModel):
-    """A problem: a constructor's name and its options."""
+    """A problem: a constructor's name, its options, and its own number of queries if not the common one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     env: str
     options: dict[str, Any] = {}
+    queries: int | None = Field(default=None, ge=2)
 
 
 class ComparisonSpec(BaseModel):
@@ -59,9 +60,14 @@ class ComparisonSpec(BaseModel):
 
     @model_validator(mode="after")
     def _enough(self) -> ComparisonSpec:
-        if self.queries < 2 * self.pairs:
-            raise ValueError(f"queries is {self.queries}, expected at least one update: 2 pairs = {2 * self.pairs}")
+        for queries in (self.queries, *(item.queries for item in self.problems.values() if item.queries)):
+            if queries < 2 * self.pairs:
+                raise ValueError(f"queries is {queries}, expected at least one update: 2 pairs = {2 * self.pairs}")
         return self
+
+    def budget(self, problem: str) -> int:
+        """Return the queries of a run on a problem, by its label."""
+        return self.problems[problem].queries or self.queries
 
 
 def read(name: str) -> ComparisonSpec:

@@ -89,18 +89,21 @@ def measure(plan: Plan, progress: Progress = lambda _: None) -> Study:
     tuning, results, curves = [], [], []
     for problem_name, problem in plan.problems.items():
         start = _start(problem)
-        unit = _unit(problem, start)
+        unit, budget = _unit(problem, start), spec.budget(problem_name)
         for name, algorithm in plan.algorithms.items():
             means = []
             for factor in spec.step_sizes:
-                found = _run(plan, problem, start, algorithm, factor * unit, spec.tuning_seeds, 2 * spec.seed)
-                gaps = _at_budget(found, spec.queries)
+                found = _run(
+                    spec, budget, problem, start, algorithm.make(factor * unit), spec.tuning_seeds, 2 * spec.seed
+                )
+                gaps = _at_budget(found, budget)
                 means.append(float(gaps.mean()))
                 tuning.append({"problem": problem_name, "algorithm": name, "step_size": factor, "gap": means[-1]})
                 progress(f"{name} on {problem_name}")
             best = int(np.nanargmin(means))
-            found = _run(plan, problem, start, algorithm, spec.step_sizes[best] * unit, spec.seeds, 2 * spec.seed + 1)
-            gaps = _at_budget(found, spec.queries)
+            chosen = algorithm.make(spec.step_sizes[best] * unit)
+            found = _run(spec, budget, problem, start, chosen, spec.seeds, 2 * spec.seed + 1)
+            gaps = _at_budget(found, budget)
             mean, low, high = t_interval(gaps)
             results.append(
                 {
@@ -111,11 +114,12 @@ def measure(plan: Plan, progress: Progress = lambda _: None) -> Study:
                     "high": high,
                     "step_size": spec.step_sizes[best],
                     "at_edge": len(means) > 1 and best in (0, len(means) - 1),
-                    "updates": float(np.mean((found.queries <= spec.queries).sum(axis=-1) - 1)),
+                    "queries": budget,
+                    "updates": float(np.mean((found.queries <= budget).sum(axis=-1) - 1)),
                     "first_gap": float(found.gap[..., 0].mean()),
                 }
             )
-            curves.append(_curve(found, spec.queries, problem_name, name))
+            curves.append(_curve(found, budget, problem_name, name))
             progress(f"{name} on {problem_name}")
     return Study(plan, pd.DataFrame(tuning), pd.DataFrame(results), pd.concat(curves, ignore_index=True))
 
@@ -135,17 +139,22 @@ def _unit(problem: rt.Problem, start: rt.Policy) -> float:
 
 
 def _run(
-    plan: Plan, problem: rt.Problem, start: rt.Policy, algorithm: Spec, eta: float, n_seeds: int, seed: int
+    spec: ComparisonSpec,
+    budget: int,
+    problem: rt.Problem,
+    start: rt.Policy,
+    algorithm: rt.Algorithm,
+    n_seeds: int,
+    seed: int,
 ) -> rt.Trace:
-    spec = plan.spec
     length = 1.0
     if isinstance(problem, rt.TabularMDP | rt.LinearMDP):
         length = 1 / (1 - problem.discount) if problem.discount < 1 else float(rt.evaluate(problem, start).mass)
     elif isinstance(problem, rt.FiniteHorizonMDP):
         length = problem.horizon / 2
-    n = int(np.ceil(spec.queries / (2 * spec.pairs * length) * (_SLACK if length > 1 else 1.0)))
+    n = int(np.ceil(budget / (2 * spec.pairs * length) * (_SLACK if length > 1 else 1.0)))
     return rt.run(
-        problem, algorithm.make(eta), n_iterations=max(1, n), policy=start, oracle=rt.Sampled(spec.pairs),
+        problem, algorithm, n_iterations=max(1, n), policy=start, oracle=rt.Sampled(spec.pairs),
         n_seeds=n_seeds, seed=seed,
     )  # fmt: skip
 
