@@ -162,9 +162,10 @@ class ParametricPolicy(Policy):
     def project(self: P, log_target: FloatArray, feedback: Feedback) -> P:
         """Return the minimiser of E_{x~d} KL(target || pi_theta) by Fisher scoring with step halving.
 
-        Convex for a log-linear class, where scoring is Newton's method; a local minimum otherwise.
+        The target need not be normalised. Convex for a log-linear class, where scoring is Newton's method; a local
+        minimum otherwise.
         """
-        target, weights = np.exp(log_target), feedback.weights
+        target, weights = np.exp(log_softmax(log_target)), feedback.weights
         lead = np.broadcast_shapes(self.theta.shape[:-1], target.shape[:-2], weights.shape[:-1])
         policy = self.with_theta(np.broadcast_to(self.theta, (*lead, self.theta.shape[-1])))
         loss = _cross_entropy(policy, target, weights)
