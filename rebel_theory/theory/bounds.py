@@ -171,6 +171,15 @@ def magnetic_bound(kl: ArrayLike, step_size: ArrayLike, temperature: float, n_up
     return result
 
 
+def extragradient_bound(kl: ArrayLike, step_size: ArrayLike, temperature: float, n_updates: ArrayLike) -> FloatArray:
+    """Return KL_0 (1 - eta tau)^t: regularised extragradient, payoffs in [-1, 1], eta (1 + tau) <= 1.
+
+    Derived in :class:`rebel_theory.Egpo`; Cen, Wei and Chi 2021 (arXiv:2105.15186) for a uniform reference.
+    """
+    result: FloatArray = _a(kl) * (1 - _a(step_size) * temperature) ** _a(n_updates)
+    return result
+
+
 def nash_md_bound(temperature: float, n_updates: ArrayLike) -> FloatArray:
-    """Return 8/(tau^2 (T+1)): P5 (Munos et al. 2023, arXiv:2312.00886), eta_t = 2/(tau (t+2))."""
+    """Return 8/(tau^2 (T+1)): P5 (Munos et al. 2023, arXiv:2312.00886), eta_t = 2/(tau (t+2)); tau pays P, not l."""
     return 8 / (temperature**2 * (_a(n_updates) + 1))

@@ -58,3 +58,64 @@ def equilibrium(l, tau, m, n_steps=200_000):  # noqa: E741
 def two_action_equilibrium(margin, tau, m):
     """Return p_0 of the 2 x 2 game l_01 = margin: log-odds log(m_0/m_1) + margin / tau."""
     return brentq(lambda p: math.log(p / (1 - p)) - math.log(m / (1 - m)) - margin / tau, 1e-12, 1 - 1e-12, xtol=1e-15)
+
+
+def play(step, l, first, n):  # noqa: E741
+    """Return the policies of n updates of ``step(l, policies so far)``, the first included."""
+    policies = [np.asarray(first, dtype=float)]
+    for _ in range(n):
+        policies.append(step(l, policies))
+    return policies
+
+
+def omwu(eta):
+    """Daskalakis and Panageas 2019: x_{t+1}(i) = x_t(i) e^{2 eta (A x_t)_i - eta (A x_{t-1})_i} / normaliser."""
+
+    def step(l, policies):  # noqa: E741
+        now, before = policies[-1], policies[-2] if len(policies) > 1 else policies[-1]
+        w = [now[i] * math.exp(2 * eta * float(l[i] @ now) - eta * float(l[i] @ before)) for i in range(len(now))]
+        return np.array(w) / sum(w)
+
+    return step
+
+
+def egpo(eta_p, beta, m):
+    """Zhou, Fazel and Du 2025, paying P: theta <- (1 - eta beta) theta + eta beta (theta_ref + P pi / beta), twice."""
+
+    def step(l, policies):  # noqa: E741
+        p, theta, at = (np.asarray(l) + 1) / 2, np.log(policies[-1]), policies[-1]
+        for _ in range(2):
+            at = softmax((1 - eta_p * beta) * theta + eta_p * beta * np.log(m) + eta_p * (p @ at))
+        return at
+
+    return step
+
+
+def mmd(eta, alpha, m):
+    """Sokota et al. 2023: argmin eta (<F(x_t), x> + alpha KL(x||m)) + KL(x||x_t), by an optimiser over logits."""
+
+    def step(l, policies):  # noqa: E741
+        now = policies[-1]
+
+        def objective(z):
+            x = softmax(z)
+            return eta * (-float(x @ (l @ now)) + alpha * kl(x, m)) + kl(x, now)
+
+        return softmax(minimize(objective, np.log(now), method="BFGS", options={"gtol": 1e-12}).x)
+
+    return step
+
+
+def nash_md(eta_p, tau_p, m):
+    """Munos et al. 2023, paying P: pi_{t+1} = argmax eta P(pi > pi_mix) - KL(pi, pi_mix); eta_p may depend on t."""
+
+    def step(l, policies):  # noqa: E741
+        t = len(policies) - 1
+        eta = eta_p(t) if callable(eta_p) else eta_p
+        mix = [policies[-1][i] ** (1 - eta * tau_p) * m[i] ** (eta * tau_p) for i in range(len(m))]
+        mix = np.array(mix) / sum(mix)
+        win = [sum(mix[j] * (l[i][j] + 1) / 2 for j in range(len(m))) for i in range(len(m))]
+        w = [mix[i] * math.exp(eta * win[i]) for i in range(len(m))]
+        return np.array(w) / sum(w)
+
+    return step

@@ -1,0 +1,99 @@
+"""What regularised methods share: a temperature, a reference policy m, and geometric mixtures with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rebel_theory.algorithms.base import check_step_size
+from rebel_theory.arrays import FloatArray
+from rebel_theory.policies import BaseLike, OnPolicy, Policy, as_base
+from rebel_theory.problems import Problem
+from rebel_theory.problems.base import InvalidProblemError, checking
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Magnet:
+    """The reference policy as log m (..., S, A), how many updates were made, and what else a method remembers."""
+
+    first: FloatArray
+    log_m: FloatArray | None = None  # filled by the first step, which knows the problem
+    n_updates: int = 0
+    rest: Any = None
+
+    @classmethod
+    def at(cls, policy: Policy) -> Magnet:
+        """Return the memory of a run that starts at a policy."""
+        return cls(policy.log_probs)
+
+    def bound(self, reference: BaseLike, problem: Problem) -> Magnet:
+        """Return the memory with log m known: the first policy's, or a given reference's, of full support."""
+        if self.log_m is not None:
+            return self
+        if _is_first(reference):
+            return replace(self, log_m=self.first)
+        base = as_base(reference)
+        log_m = base.log_base(None, problem)  # type: ignore[arg-type]  # a fixed base does not look at the policy
+        with checking("reference") as checks:
+            bad, remedy = log_m == -np.inf, "is {value}, expected a probability > 0: mix it with the uniform policy"
+            checks.entries(bad, "probs", ("s", "a"), np.exp(log_m), remedy)
+        return replace(self, log_m=log_m)
+
+    def after(self, rest: Any = None) -> Magnet:
+        """Return the memory after one update more."""
+        return replace(self, n_updates=self.n_updates + 1, rest=rest)
+
+    @property
+    def log_probs(self) -> FloatArray:
+        """Log m (..., S, A)."""
+        assert self.log_m is not None
+        return self.log_m
+
+
+def _is_first(reference: BaseLike) -> bool:
+    return isinstance(reference, str) and reference == "first"
+
+
+def check_regularised(
+    what: str, step_size: ArrayLike, temperature: float, reference: BaseLike, *, may_be_zero: bool = False
+) -> None:
+    """Raise InvalidProblemError unless step size, temperature and reference make sense."""
+    check_step_size(what, step_size)
+    number = isinstance(temperature, (int, float, np.integer, np.floating)) and np.isfinite(temperature)
+    if not number or not (temperature > 0 or (may_be_zero and temperature == 0)):
+        wanted = ">= 0" if may_be_zero else "> 0"
+        raise InvalidProblemError(what, [f"temperature is {temperature!r}, expected a finite number {wanted}"])
+    if _is_first(reference):
+        return
+    if isinstance(as_base(reference), OnPolicy):
+        raise InvalidProblemError(
+            what, ['reference is "on-policy", which moves: use "first", "uniform", a policy or an array (S, A)']
+        )
+
+
+def too_long(step_size: FloatArray, temperature: float) -> str | None:
+    """Return why pi^(1 - eta tau) is no mixture, or None."""
+    largest = float(np.max(step_size)) * temperature
+    if largest <= 1:
+        return None
+    return (
+        f"step_size times temperature is {largest:.6g}, expected at most 1, for pi^(1 - eta tau) m^(eta tau) to be a "
+        f"mixture: use a step size of at most {1 / temperature:.6g}"
+    )
+
+
+def mixture(log_pi: FloatArray, log_m: FloatArray, share: FloatArray) -> FloatArray:
+    """Return (1 - share) log pi + share log m (..., S, A); actions that the policy ruled out stay out."""
+    with np.errstate(invalid="ignore"):  # 0 * -inf
+        mixed: FloatArray = log_pi + share * (log_m - log_pi)
+    if np.isnan(mixed.max()):  # the maximum passes NaN on
+        mixed = np.where(log_pi > -np.inf, mixed, -np.inf)
+    return mixed
+
+
+def per_cell(eta: FloatArray) -> FloatArray:
+    """Return eta (...) with two axes appended, to multiply (..., S, A)."""
+    return eta.reshape(*eta.shape, 1, 1)
