@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from rebel_theory.arrays import FloatArray, IntArray, expectation, frozen, log_softmax, safe_log
 from rebel_theory.problems.base import InvalidProblemError, checking
 from rebel_theory.problems.game import Game, LowRankGame, PreferenceGame
-from rebel_theory.solvers.games import HasProbs
+from rebel_theory.solvers.evaluation import HasProbs
 
 _NEWTON_STEPS = 12  # a corrector that needs more was predicted from too far
 _FEW = 4  # corrector steps after which the next stretch of the path is lengthened
