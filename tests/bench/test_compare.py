@@ -63,12 +63,13 @@ def test_no_run_is_read_beyond_its_budget_and_tuning_has_seeds_of_its_own(monkey
     made = plan(read(str(file)))
     found = measure(made)
     assert {(seed, n) for seed, n, *_ in calls} == {(0, 2), (1, 4)}
-    assert len(calls) == made.n_cells == 2 * 2 * 4
+    assert made.n_cells == 2 * 2 * 4
+    assert len(calls) >= made.n_cells  # a run that ends within its budget is made again
     last = calls[-1][3]  # RLOO on the Garnet
     row = found.results.iloc[-1]
     at = [(last.queries[i] <= 800).sum() - 1 for i in range(4)]
     assert row["gap"] == pytest.approx(np.mean([last.gap[i, t] for i, t in enumerate(at)]))
-    assert (last.queries[:, -1] > 800).all()  # the run went far enough
+    assert (last.queries[:, -1] >= 800).all()  # the run went far enough
     tuned = found.tuning[(found.tuning["problem"] == "garnet") & (found.tuning["algorithm"] == "RLOO")]
     assert row["step_size"] == tuned.loc[tuned["gap"].idxmin(), "step_size"]
 
@@ -118,7 +119,7 @@ def test_the_study_that_ships_is_valid_and_its_options_can_be_changed(tmp_path, 
     assert list(spec.algorithms) == ["REBEL", "RLOO", "PPO", "GRPO", "NPG", "REINFORCE"]
     assert len(plan(spec).problems) == 5
     small = ComparisonSpec.model_validate(spec.model_dump() | {"seed": 3})
-    assert small.budget("FrozenLake") == spec.problems["FrozenLake"].queries
+    assert small.budget("Garnet") == spec.problems["Garnet"].queries
 
 
 def test_json(file, capsys):

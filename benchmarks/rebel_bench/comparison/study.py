@@ -18,7 +18,7 @@ from rebel_theory.arrays import FloatArray
 Progress = Callable[[str], None]
 
 _CURVE_POINTS = 100
-_SLACK = 1.3  # roll-outs vary in length: so many more updates than the budget allows on average
+_EXTENSIONS = 6  # runs that ended within their budget are made again, longer
 _LEVEL = 0.95
 
 
@@ -139,24 +139,25 @@ def _unit(problem: rt.Problem, start: rt.Policy) -> float:
 
 
 def _run(
-    spec: ComparisonSpec,
-    budget: int,
-    problem: rt.Problem,
-    start: rt.Policy,
-    algorithm: rt.Algorithm,
-    n_seeds: int,
+    spec: ComparisonSpec, budget: int, problem: rt.Problem, start: rt.Policy, algorithm: rt.Algorithm, n_seeds: int,
     seed: int,
-) -> rt.Trace:
+) -> rt.Trace:  # fmt: skip
+    """Return runs that all go past the budget: roll-outs shorten and lengthen with the policy."""
     length = 1.0
     if isinstance(problem, rt.TabularMDP | rt.LinearMDP):
         length = 1 / (1 - problem.discount) if problem.discount < 1 else float(rt.evaluate(problem, start).mass)
     elif isinstance(problem, rt.FiniteHorizonMDP):
         length = problem.horizon / 2
-    n = int(np.ceil(budget / (2 * spec.pairs * length) * (_SLACK if length > 1 else 1.0)))
-    return rt.run(
-        problem, algorithm, n_iterations=max(1, n), policy=start, oracle=rt.Sampled(spec.pairs),
-        n_seeds=n_seeds, seed=seed,
-    )  # fmt: skip
+    n = max(1, int(np.ceil(budget / (2 * spec.pairs * length))))
+    for _ in range(_EXTENSIONS):
+        trace = rt.run(
+            problem, algorithm, n_iterations=n, policy=start, oracle=rt.Sampled(spec.pairs), n_seeds=n_seeds, seed=seed
+        )
+        spent = trace.queries[:, -1].min()
+        if spent >= budget:
+            return trace
+        n = int(np.ceil(n * max(1.2 * budget / spent, 1.1)))
+    return trace
 
 
 def _at_budget(trace: rt.Trace, queries: int) -> FloatArray:
