@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from rebel_theory.advantages import Advantages, Baseline
 from rebel_theory.arrays import BoolArray, FloatArray
 from rebel_theory.feedback import Feedback
+from rebel_theory.oracles.comparisons import Comparisons
 from rebel_theory.pairs import FactorisedPairs, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import ContextualBandit, Game, Problem
@@ -104,6 +105,16 @@ class BoundOracle(ABC):
     @abstractmethod
     def pairs(self, policy: Policy, base: Base) -> Pairs:
         """Return the regression data that the algorithm sees."""
+
+    def comparisons(self, policy: Policy, law: Policy) -> Comparisons:
+        """Return direct comparisons of answers y, y' ~ ``law`` in the rows that ``policy`` meets; games only.
+
+        Raises
+        ------
+        TypeError
+            For an oracle that has none.
+        """
+        raise TypeError(f"{type(self).__name__} compares no answers directly: use Sampled(n_pairs) or Exact()")
 
     def advantages(self, policy: Policy, baseline: Baseline) -> Advantages:
         """Return advantages by cell from single answers of the policy.

@@ -15,6 +15,7 @@ from numpy.random import Generator
 from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
+from rebel_theory.oracles.comparisons import Comparisons, count_comparisons
 from rebel_theory.oracles.counted_laws import law_of, normal
 from rebel_theory.oracles.sampled import check_opponents, check_whole
 from rebel_theory.oracles.samplers import Opponents
@@ -114,3 +115,10 @@ class BoundCounted(BoundOracle):
             counts[i] = n_xy
             self._queries[i] += seen
         return Feedback.from_sums(counts, totals)
+
+    def comparisons(self, policy: Policy, law: Policy) -> Comparisons:
+        """Return the counts of 2 n_pairs comparisons of answers of ``law`` a seed."""
+        rho, nu = self._per_seed(self.sampling_weights(policy), 1), self._per_seed(law.probs, 2)
+        found = count_comparisons(self.problem, self._rngs, rho, nu, 2 * self._n)
+        self._queries += 2 * self._n
+        return found

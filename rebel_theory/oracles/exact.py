@@ -11,9 +11,10 @@ from rebel_theory.advantages import Advantages, Baseline, exact_advantages
 from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
+from rebel_theory.oracles.comparisons import Comparisons, ExactComparisons
 from rebel_theory.pairs import Pairs
 from rebel_theory.policies import Base, Policy
-from rebel_theory.problems import Problem
+from rebel_theory.problems import Game, Problem
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +53,11 @@ class _BoundExact(BoundOracle):
 
     def pairs(self, policy: Policy, base: Base) -> Pairs:
         return self.exact_pairs(policy, base)
+
+    def comparisons(self, policy: Policy, law: Policy) -> Comparisons:
+        if not isinstance(self.problem, Game):
+            raise TypeError(f"a {type(self.problem).__name__} has no answers to compare: pass a preference game")
+        return ExactComparisons(self.problem, self.exact_feedback(law), law.log_probs)
 
     def advantages(self, policy: Policy, baseline: Baseline) -> Advantages:
         return exact_advantages(self.exact_feedback(policy), policy.probs, baseline)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from rebel_theory.arrays import BoolArray, FloatArray, IntArray, safe_log
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle
+from rebel_theory.oracles.comparisons import Comparisons, CountedComparisons
 from rebel_theory.oracles.sampled import BoundSampled
 from rebel_theory.pairs import PairCounts, Pairs
 from rebel_theory.policies import Base, OnPolicy, Policy
@@ -214,6 +215,11 @@ class _BoundOffline(BoundSampled):
             fresh, seen = self._draw(rho, pi, pi, self._n, pi.shape[-1])
             counts, sums = counts + fresh, sums + seen
         return PairCounts(np.ascontiguousarray(counts), np.ascontiguousarray(sums))
+
+    def comparisons(self, policy: Policy, law: Policy) -> Comparisons:
+        """Return the data's own comparisons, whatever law the algorithm names."""
+        shape = (len(self._rngs), *self._counts.shape)
+        return CountedComparisons(np.broadcast_to(self._counts, shape), np.broadcast_to(self._sums, shape))
 
     def feedback(self, policy: Policy) -> Feedback:
         """Return the potentials of the pair regression as the signal, with the data's row frequencies."""

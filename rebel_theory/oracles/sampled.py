@@ -15,6 +15,7 @@ from rebel_theory.arrays import FloatArray
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles.base import BoundOracle, Oracle, States, check_states
 from rebel_theory.oracles.buffers import Buffers
+from rebel_theory.oracles.comparisons import Comparisons, draw_comparisons
 from rebel_theory.oracles.groups import Observer, draw_groups, observer
 from rebel_theory.oracles.roll_outs import horizon_bias, roll_out_sampler
 from rebel_theory.oracles.samplers import Opponents, Sampler, roll_in_sampler, sampler, separate_sampler
@@ -127,6 +128,13 @@ class BoundSampled(BoundOracle):
         rho, pi = self._full(self.sampling_weights(policy), 1), self._full(policy.probs, 2)
         counts, sums = self._draw(rho, pi, pi, 2 * self._n, 1)
         return Feedback.from_sums(counts[..., 0], sums[..., 0])
+
+    def comparisons(self, policy: Policy, law: Policy) -> Comparisons:
+        """Return 2 n_pairs comparisons of answers of ``law`` a seed, what n_pairs pairs of REBEL's cost."""
+        rho, nu = self._full(self.sampling_weights(policy), 1), self._full(law.probs, 2)
+        found = draw_comparisons(self.problem, self._rngs, rho, nu, 2 * self._n)
+        self._queries += 2 * self._n
+        return found
 
     def advantages(self, policy: Policy, baseline: Baseline) -> Advantages:
         """Return advantages from 2 n_pairs single answers a seed, in whole groups, at least one."""
