@@ -119,3 +119,78 @@ def nash_md(eta_p, tau_p, m):
         return np.array(w) / sum(w)
 
     return step
+
+
+def _minimise(loss, start):
+    found = minimize(loss, np.log(np.asarray(start)), method="BFGS", options={"gtol": 1e-11, "maxiter": 10_000})
+    return softmax(found.x)
+
+
+def inpo(eta_source, tau_source, m):
+    """Zhang et al. 2024, paying P: the expected loss over y, y' ~ pi_t and the outcome, every pair enumerated."""
+
+    def step(l, policies):  # noqa: E741
+        now, n = policies[-1], len(m)
+
+        def loss(z):
+            pi, total = softmax(z), 0.0
+            for y in range(n):
+                for k in range(n):
+                    h = math.log(pi[y] / pi[k]) - tau_source / eta_source * math.log(m[y] / m[k])
+                    h -= (eta_source - tau_source) / eta_source * math.log(now[y] / now[k])
+                    win = (l[y][k] + 1) / 2
+                    for outcome, p in ((1.0, win), (-1.0, 1 - win)):
+                        total += now[y] * now[k] * p * (h - outcome / (2 * eta_source)) ** 2
+            return total
+
+        return _minimise(loss, now)
+
+    return step
+
+
+def ipo_loss(l, law, reference, beta):  # noqa: E741
+    """Return the IPO loss of logits z: Azar et al. 2023, equation 17 over all pairs and outcomes."""
+
+    def loss(z):
+        h, total = np.log(softmax(z)) - np.log(reference), 0.0
+        for y in range(len(law)):
+            for k in range(len(law)):
+                win = (l[y][k] + 1) / 2
+                for outcome, p in ((1.0, win), (-1.0, 1 - win)):
+                    total += law[y] * law[k] * p * (h[y] - h[k] - outcome / (2 * beta)) ** 2
+        return total
+
+    return loss
+
+
+def ipo(l, law, reference, beta):  # noqa: E741
+    return _minimise(ipo_loss(l, law, reference, beta), reference)
+
+
+def dpo(l, law, reference, beta):  # noqa: E741
+    """Return the maximiser of the expected log-likelihood of preferences between answers of a law."""
+
+    def loss(z):
+        h, total = np.log(softmax(z)) - np.log(reference), 0.0
+        for y in range(len(law)):
+            for k in range(len(law)):
+                if y != k:
+                    total += law[y] * law[k] * (l[y][k] + 1) / 2 * math.log1p(math.exp(-beta * (h[y] - h[k])))
+        return total
+
+    return _minimise(loss, reference)
+
+
+def sppo(eta_source):
+    """Wu et al. 2024: E_{y ~ pi_t} (ln pi/pi_t - eta (P(y beats pi_t) - 1/2))^2 over all policies."""
+
+    def step(l, policies):  # noqa: E741
+        now = policies[-1]
+        win = (np.asarray(l) + 1) / 2 @ now
+
+        def loss(z):
+            return float(now @ (np.log(softmax(z)) - np.log(now) - eta_source * (win - 0.5)) ** 2)
+
+        return _minimise(loss, now)
+
+    return step
