@@ -1,15 +1,15 @@
-"""Runs in pieces: how many seeds fit in memory at once, and the traces of the pieces put together."""
+"""Runs in pieces: how many seeds and places fit in memory at once, and the traces of the pieces put together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from rebel_theory.algorithms import Algorithm, NaturalPolicyGradient
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import FloatArray, IntArray
 from rebel_theory.oracles import Exact, Oracle
 from rebel_theory.policies import Policy
 from rebel_theory.policies.parametric import ParametricPolicy
@@ -17,35 +17,36 @@ from rebel_theory.problems import FiniteHorizonMDP, Problem, TabularMDP
 from rebel_theory.problems.base import InvalidProblemError
 from rebel_theory.trace import Trace
 
+Index: TypeAlias = "slice | tuple[slice | IntArray, ...]"
 BUDGET = 2**28  # bytes that the arrays of one chunk may take: 256 MiB
 _OWN = ("step_size",)  # arrays of a trace without an axis of seeds
 
 
-def seeds_at_a_time(
+def at_a_time(
     chunk_size: int | None,
     problem: Problem,
     algorithm: Algorithm,
     oracle: Oracle,
     policy: Policy,
-    lead: tuple[int, ...],
+    n_places: int,
     n_kept: int,
-) -> int:
-    """Return ``chunk_size``, checked, or as many seeds as the budget holds, at least one.
+) -> tuple[int, int]:
+    """Return how many seeds, and how many of the ``n_places`` places of the batch, are run at a time.
 
-    ``lead`` are the run's leading axes and ``n_kept`` the number of iterates that are kept whole.
+    Seeds: ``chunk_size``, checked, or as many as the budget holds, at least one. Places: as many as the budget holds
+    for that many seeds, at least one. ``n_kept`` is the number of iterates that are kept whole.
     """
-    if chunk_size is not None:
-        if int(chunk_size) != chunk_size or chunk_size < 1:
-            raise InvalidProblemError(
-                "run", [f"chunk_size is {chunk_size}, expected an integer >= 1 (seeds at a time), or None"]
-            )
-        return int(chunk_size)
-    per_seed = 8 * int(np.prod(lead[1:])) * _numbers(problem, algorithm, oracle, policy, n_kept)
-    return max(1, BUDGET // per_seed)
+    if chunk_size is not None and (int(chunk_size) != chunk_size or chunk_size < 1):
+        raise InvalidProblemError(
+            "run", [f"chunk_size is {chunk_size}, expected an integer >= 1 (seeds at a time), or None"]
+        )
+    members = BUDGET // (8 * _numbers(problem, algorithm, oracle, policy, n_kept))
+    n_seeds = max(1, members // n_places) if chunk_size is None else int(chunk_size)
+    return n_seeds, min(n_places, max(1, members // n_seeds))
 
 
 def _numbers(problem: Problem, algorithm: Algorithm, oracle: Oracle, policy: Policy, n_kept: int) -> int:
-    """Return about how many numbers one seed has alive at once, from the shapes of the largest arrays."""
+    """Return about how many numbers one seed and place has alive, from the shapes of the largest arrays."""
     s, a = problem.n_rows, problem.n_actions
     sampled = not isinstance(oracle, Exact)
     total = (16 + 2 * n_kept) * s * a
@@ -70,19 +71,21 @@ def pieces(n_members: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 class Joined:
-    """Arrays with a leading axis of ``n_members`` allocated once, and filled piece by piece."""
+    """Arrays with leading axes ``lead`` allocated once, and filled piece by piece."""
 
-    def __init__(self, n_members: int) -> None:
-        self._n, self._arrays = n_members, dict[Any, FloatArray]()
+    def __init__(self, *lead: int) -> None:
+        self._lead, self._arrays = lead, dict[Any, FloatArray]()
 
-    def add(self, name: Any, low: int, high: int, part: FloatArray) -> None:
-        """Write members ``low`` to ``high`` of array ``name``."""
-        if (low, high) == (0, self._n):
-            self._arrays[name] = part
+    def add(self, name: Any, index: Index, part: FloatArray) -> None:
+        """Write the members at ``index``, whose only leading axis is flat, of array ``name``."""
+        shape = (*self._lead, *part.shape[1:])
+        if len(part) == int(np.prod(self._lead)):
+            self._arrays[name] = part.reshape(shape)
             return
         if name not in self._arrays:
-            self._arrays[name] = np.empty((self._n, *part.shape[1:]))
-        self._arrays[name][low:high] = part
+            self._arrays[name] = np.empty(shape)
+        array = self._arrays[name]
+        array[index] = part.reshape(array[index].shape)
 
     def whole(self, name: Any, n_seeds: int) -> FloatArray:
         """Return the array, a single member repeated (as a view) for every seed."""
@@ -91,19 +94,19 @@ class Joined:
 
 
 class JoinedTrace:
-    """A trace put together from traces of its seeds."""
+    """A trace put together from traces of its seeds, or of its seeds and places."""
 
-    def __init__(self, n_members: int) -> None:
-        self._joined = Joined(n_members)
+    def __init__(self, *lead: int) -> None:
+        self._joined = Joined(*lead)
         self._first: Trace | None = None
         self._error = 0.0
 
-    def add(self, low: int, high: int, part: Trace) -> None:
-        """Write the seeds ``low`` to ``high``."""
+    def add(self, index: Index, part: Trace) -> None:
+        """Write the members at ``index``."""
         self._first = part if self._first is None else self._first
         self._error = max(self._error, part.evaluation_error)
         for name, array in _arrays(part).items():
-            self._joined.add(name, low, high, array)
+            self._joined.add(name, index, array)
 
     def trace(self, n_seeds: int) -> Trace:
         """Return the whole trace."""

@@ -42,25 +42,30 @@ def run(
     ----------
     problem : Problem
     algorithm : Algorithm
-        A step size of shape (K,) runs K step sizes as a batch axis after the seeds.
+        A step size of shape (K,) runs K step sizes as a batch axis after the seeds. It broadcasts against the batch
+        axes of a problem that is a batch of instances: (K, 1) and (M,) give K x M runs a seed.
     n_iterations : int >= 0
         Number of updates T.
     policy : Policy, or probabilities (..., S, A), optional
         The first policy, uniform tabular softmax by default. Its class is the class that is learned; an array
-        starts a tabular softmax there.
-    oracle : Exact() or Sampled(n_pairs)
+        starts a tabular softmax there. Leading axes, if any, are (n_seeds, batch...), of length 1 where it does not
+        vary.
+    oracle : Exact(), Sampled(n_pairs), Counted(n_pairs) or Offline(dataset)
     n_seeds : int
         Independent repetitions, a leading axis of every array of the trace.
     seed : int
-        Seed i has a stream of its own that depends on ``seed`` and i only.
+        Seed i has a stream of its own that depends on ``seed`` and i only: all step sizes and instances of a batch,
+        and all algorithms of a comparison, start from the same streams (common random numbers), each as if it were
+        run alone.
     keep_policies : bool
         Keep every iterate in ``trace.probs``.
     chunk_size : int >= 1, optional
         Seeds at a time, which bounds the memory and changes nothing else: results are the same to the last bit. By
-        default as many as keep the arrays of one chunk below about 256 MiB.
+        default as many as keep the arrays of one chunk below about 256 MiB. Of a batch that samples, instances are run
+        one after the other, and step sizes together, or in parts where one seed of all is above that.
     progress : callable, optional
         Called with the number of updates done and the mean gap of the newest policies. In several chunks, updates
-        are counted as a share of the seeds: it is called with 1, ..., T once each all the same.
+        are counted as a share of the seeds and of the batch: it is called with 1, ..., T once each all the same.
 
     Returns
     -------
@@ -76,11 +81,11 @@ def run(
     array([[0.5 , 0.25]])
     """
     work = Work(problem, n_iterations, policy, oracle, n_seeds, seed, keep_policies, chunk_size, (algorithm,))
-    ticks = Ticks(progress, work.n_members)
+    ticks = Ticks(progress)
     joined = JoinedTrace(work.n_members)
     with work.reproducible():
         for low, high in work.pieces():
-            joined.add(low, high, work.run(algorithm, low, high, ticks))
+            joined.add(slice(low, high), work.run(algorithm, low, high, ticks))
     return joined.trace(n_seeds)
 
 
@@ -148,7 +153,7 @@ def compare(
     """
     algorithms = list(algorithms)
     work = Work(problem, n_iterations, policy, oracle, n_seeds, seed, True, chunk_size, algorithms)
-    ticks = Ticks(progress, work.n_members)
+    ticks = Ticks(progress)
     named = _unique([a.name for a in algorithms] if names is None else [names[i] for i in range(len(algorithms))])
     support = reachable_rows(problem)
     joined, distances = [JoinedTrace(work.n_members) for _ in algorithms], Joined(work.n_members)
@@ -157,9 +162,9 @@ def compare(
         with work.reproducible():
             traces = [work.run(a, low, high, ticks) for a in algorithms]
         for i, j in pairs:
-            distances.add((i, j), low, high, _distance(traces[i], traces[j], problem, support))
+            distances.add((i, j), slice(low, high), _distance(traces[i], traces[j], problem, support))
         for whole, trace in zip(joined, traces, strict=True):
-            whole.add(low, high, trace if keep_policies else replace(trace, probs=None))
+            whole.add(slice(low, high), trace if keep_policies else replace(trace, probs=None))
     return Comparison(
         tuple(replace(t.trace(n_seeds), algorithm=name) for t, name in zip(joined, named, strict=True)),
         {(named[i], named[j]): distances.whole((i, j), n_seeds) for i, j in pairs},
@@ -178,8 +183,14 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _distance(a: Trace, b: Trace, problem: Problem, support: BoolArray) -> FloatArray:
-    assert a.probs is not None
-    assert b.probs is not None
-    rows = total_variation_rows(problem.to_rows(a.probs), problem.to_rows(b.probs))
+    n_axes = max(a.gap.ndim, b.gap.ndim)
+    rows = total_variation_rows(*(problem.to_rows(_iterates(t, n_axes)) for t in (a, b)))
     result: FloatArray = np.where(support[..., None, :] if support.ndim > 1 else support, rows, 0.0).max(axis=-1)
     return result
+
+
+def _iterates(trace: Trace, n_axes: int) -> FloatArray:
+    """Return every iterate with ``n_axes`` leading axes; batch axes that are missing go behind the seeds."""
+    probs, own = trace.probs, trace.gap.ndim
+    assert probs is not None
+    return probs.reshape(len(probs), *(1,) * (n_axes - own), *probs.shape[1:])

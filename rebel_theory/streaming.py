@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from rebel_theory.algorithms import Algorithm, MirrorDescent, NaturalPolicyGradient, Rebel
 from rebel_theory.algorithms.mirror_maps import KLMap, as_mirror_map
 from rebel_theory.arrays import FloatArray
+from rebel_theory.blas import one_blas_thread
 from rebel_theory.policies import PseudoInverse
 from rebel_theory.problems import InvalidProblemError, LinearMDP
 
@@ -102,7 +103,7 @@ def stream(
     start = np.zeros(problem.n_features) if theta is None else np.array(theta, dtype=np.float64)
     if start.shape != (problem.n_features,) or not np.isfinite(start).all():
         raise InvalidProblemError("stream", [f"theta is {theta!r}, expected {problem.n_features} finite numbers"])
-    with _Passes(problem, n_threads) as passes:
+    with one_blas_thread(with_scipy=False), _Passes(problem, n_threads) as passes:
         thetas, weights, objective, bound = [start], [], [], 0.0
         for t in range(n_iterations + 1):
             w, value, error = passes.evaluate(thetas[t], greedy=False)

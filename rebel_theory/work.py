@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.algorithms import Algorithm
+from rebel_theory.arrays import IntArray
 from rebel_theory.blas import one_blas_thread
-from rebel_theory.chunks import pieces, seeds_at_a_time
-from rebel_theory.oracles import Exact, Oracle, seed_streams
+from rebel_theory.chunks import JoinedTrace, at_a_time, pieces
+from rebel_theory.oracles import BoundOracle, Exact, Oracle, seed_streams
 from rebel_theory.policies import Policy, TabularPolicy
 from rebel_theory.problems import InvalidProblemError, Problem, TabularMDP
 from rebel_theory.record import Recorder
@@ -37,10 +41,14 @@ class Work:
         # exact runs from one policy are the same for every seed: done once
         self.n_members = 1 if isinstance(oracle, Exact) and start.log_probs.ndim == 2 else int(n_seeds)
         kept = (self._n_iterations + 1) * len(algorithms) if keep else 0
-        self._size = min(
-            seeds_at_a_time(chunk_size, problem, a, oracle, start, _lead(problem, a, start, self.n_members), kept)
-            for a in algorithms
-        )
+        # a sample is of one instance: those of a batch are run one after the other
+        self._instances = [problem] if isinstance(oracle, Exact) else list(problem.instances())
+        n_instances = len(self._instances)
+        sizes = []
+        for a in algorithms:
+            n_places = int(np.prod(_lead(problem, a, start, self.n_members)[1:])) // n_instances
+            sizes.append(at_a_time(chunk_size, problem, a, oracle, start, n_places, kept * n_instances))
+        self._size, self._n_places = min(n for n, _ in sizes), min(n for _, n in sizes)
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """Yield (low, high) of the members that are run together."""
@@ -57,33 +65,76 @@ class Work:
         problem, n, start = self._problem, high - low, self._start
         if start.log_probs.ndim > 2 and len(start.log_probs) == self.n_members:
             start = start.with_parameters(start.parameters[low:high])
-        bound = self._oracle.bind(problem, seed_streams(self._seed, n, first=low))
-        lead = _lead(problem, algorithm, start, n)
+        lead, share = _lead(problem, algorithm, start, n), Fraction(n, self.n_members)
+        if isinstance(self._oracle, Exact) or len(lead) == 1:
+            bound = self._oracle.bind(problem, seed_streams(self._seed, n, first=low))
+            return self._updates(bound, algorithm, start, (n, *lead[1:]), ticks, share)
+        batch, joined = lead[1:], JoinedTrace(*lead)
+        n_places, etas = int(np.prod(batch)), np.broadcast_to(algorithm.eta, batch).ravel()
+        for instance, places in self._parts(batch):
+            # every place is one more member, with the streams of its seed from their beginning
+            copies = [seed_streams(self._seed, n, first=low) for _ in places]
+            bound = self._oracle.bind(instance, [rng for of_seed in zip(*copies, strict=True) for rng in of_seed])
+            part = self._updates(
+                bound,
+                replace(cast("Any", algorithm), step_size=np.tile(etas[places], n)),
+                _members(start, lead, places),
+                (n * len(places),),
+                ticks,
+                share * Fraction(len(places), n_places),
+            )
+            joined.add((slice(None), *np.unravel_index(places, batch)), part)
+        return replace(joined.trace(n), step_size=algorithm.eta)
+
+    def _parts(self, batch: tuple[int, ...]) -> Iterator[tuple[Problem, IntArray]]:
+        """Yield (instance, places) that are sampled together, places as flat indices into the batch axes."""
+        numbers = np.arange(len(self._instances)).reshape(self._problem.batch_shape)
+        owner = np.broadcast_to(numbers, batch).ravel()
+        for k, instance in enumerate(self._instances):
+            places = np.flatnonzero(owner == k)
+            for low, high in pieces(len(places), self._n_places):
+                yield instance, places[low:high]
+
+    def _updates(
+        self, bound: BoundOracle, algorithm: Algorithm, start: Policy, lead: tuple[int, ...], ticks: Ticks,
+        share: Fraction,
+    ) -> Trace:  # fmt: skip
+        """Return the trace of all updates from ``start``, ``share`` of the whole run's."""
         state = algorithm.init(start)
-        recorder = Recorder(problem, algorithm, bound, lead, self._n_iterations, self._keep)
+        recorder = Recorder(bound.problem, algorithm, bound, lead, self._n_iterations, self._keep)
         recorder.iterate(state.policy)
         for _ in range(self._n_iterations):
             previous, state = state, algorithm.step(state, bound)
             recorder.update(previous.policy, state.policy)
             recorder.iterate(state.policy)
-            ticks.updated(n, recorder)
-        return recorder.trace(state.policy.in_shape(problem, (n, *lead[1:])), self._seed, n)
+            ticks.updated(share, recorder)
+        return recorder.trace(state.policy.in_shape(bound.problem, lead), self._seed, lead[0])
 
 
 class Ticks:
-    """Tells progress in whole updates, whatever the chunks: updates of members, divided by the members."""
+    """Tells progress in whole updates, whatever the chunks: shares of the members' updates, added up."""
 
-    def __init__(self, progress: Progress | None, n_members: int) -> None:
-        self._progress, self._n_members = progress, n_members
-        self._done = 0
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress, self._done = progress, Fraction(0)
 
-    def updated(self, n: int, recorder: Recorder) -> None:
-        """Count one update of n members."""
-        before = self._done // self._n_members
-        self._done += n
-        if self._progress is not None:
-            for k in range(before, self._done // self._n_members):
-                self._progress(k + 1, recorder.latest_gap)
+    def updated(self, share: Fraction, recorder: Recorder) -> None:
+        """Count one update of a share of the members."""
+        if self._progress is None:
+            return
+        before = int(self._done)
+        self._done += share
+        for k in range(before, int(self._done)):
+            self._progress(k + 1, recorder.latest_gap)
+
+
+def _members(start: Policy, lead: tuple[int, ...], places: IntArray) -> Policy:
+    """Return the first policy of all seeds at some places, one flat leading axis; one for all stays one."""
+    own = start.log_probs.shape[:-2]
+    if not own:
+        return start
+    rest = start.parameters.shape[len(own) :]
+    whole = np.broadcast_to(start.parameters, (*lead, *rest)).reshape(lead[0], -1, *rest)
+    return start.with_parameters(whole[:, places].reshape(-1, *rest))
 
 
 def _first_policy(policy: Policy | ArrayLike | None, problem: Problem) -> Policy:
@@ -97,9 +148,6 @@ def _first_policy(policy: Policy | ArrayLike | None, problem: Problem) -> Policy
 def _check_algorithm(algorithm: Algorithm, problem: Problem, oracle: Oracle) -> None:
     if not isinstance(algorithm, Algorithm):
         raise TypeError(f"algorithm is a {type(algorithm).__name__}: pass an Algorithm, such as rt.Rebel(1.0)")
-    if not isinstance(oracle, Exact) and algorithm.eta.ndim:  # (K,) would meet the axis of seeds
-        what = f"{type(oracle).__name__} takes one step size a run, run them one by one"
-        raise InvalidProblemError("run", [f"step_size has shape {algorithm.eta.shape}: {what}"])
     refusal = algorithm.refuses(problem, oracle)
     if refusal is not None:
         raise InvalidProblemError(algorithm.name, [refusal])

@@ -73,7 +73,7 @@ class BoundCounted(BoundOracle):
         if problem.batch_shape:
             raise ValueError(
                 f"Counted observes one instance, this problem is a batch of shape {problem.batch_shape}: "
-                "run the instances one by one, or use Exact()"
+                "bind problem.instance(place); run() does so for every place"
             )
         self._rngs, self._n = rngs, oracle.n_pairs
         self._law = law_of(problem, oracle.opponents)

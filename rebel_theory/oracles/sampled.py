@@ -95,7 +95,7 @@ class BoundSampled(BoundOracle):
         if problem.batch_shape:
             raise ValueError(
                 f"Sampled observes one instance, this problem is a batch of shape {problem.batch_shape}: "
-                "run the instances one by one, or use Exact()"
+                "bind problem.instance(place); run() does so for every place"
             )
         self._n = n_pairs
         self._sampler = _sampler_of(problem, opponents, states, horizon)

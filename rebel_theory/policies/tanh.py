@@ -51,26 +51,29 @@ class TanhPolicy(ParametricPolicy):
 
     @property
     def _layers(self) -> tuple[FloatArray, FloatArray]:
+        """W (..., 1, h, k) and v (..., 1, h), with an axis of length 1 for every row axis of the points."""
         k = self.inputs.shape[-1]
         h = self.theta.shape[-1] // (k + 1)
-        return self.theta[..., : h * k].reshape(*self.theta.shape[:-1], h, k), self.theta[..., h * k :]
+        rows = (1,) * (self.inputs.ndim - 2)  # of the points: (S,), or (H, S) in the natural shape of a finite horizon
+        lead = (*self.theta.shape[:-1], *rows)
+        return self.theta[..., : h * k].reshape(*lead, h, k), self.theta[..., h * k :].reshape(*lead, h)
 
     def _hidden(self) -> FloatArray:
         w, _ = self._layers
-        hidden: FloatArray = np.tanh(np.matmul(self.inputs, np.swapaxes(w, -1, -2)[..., None, :, :]))
+        hidden: FloatArray = np.tanh(np.matmul(self.inputs, np.swapaxes(w, -1, -2)))
         return hidden  # (..., S, A, h)
 
     def logits(self) -> FloatArray:
         """Return f, shape (..., S, A)."""
         _, v = self._layers
-        result: FloatArray = np.matmul(self._hidden(), v[..., None, :, None])[..., 0]
+        result: FloatArray = np.matmul(self._hidden(), v[..., None])[..., 0]
         return result
 
     def jacobian(self) -> FloatArray:
         """Return d f / d theta, shape (..., S, A, h (k + 1))."""
         _, v = self._layers
         hidden = self._hidden()
-        slope = (1 - hidden**2) * v[..., None, None, :]  # (..., S, A, h)
+        slope = (1 - hidden**2) * v[..., None, :]  # (..., S, A, h)
         by_w = slope[..., None] * self.inputs[..., None, :]  # (..., S, A, h, k)
         return np.concatenate([by_w.reshape(*hidden.shape[:-1], -1), hidden], axis=-1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.random import Generator
@@ -112,6 +112,7 @@ class ContextualBandit(Problem):
     reward: FloatArray  # (..., X, Y)
     context_dist: FloatArray  # (..., X)
     noise: Noise
+    _own_axes: ClassVar[dict[str, int]] = {"reward": 2, "context_dist": 1}
 
     def __init__(self, reward: ArrayLike, *, context_dist: ArrayLike | None = None, noise: Noise = NoNoise()) -> None:
         with checking("ContextualBandit") as checks:

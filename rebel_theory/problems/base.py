@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import fields
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -151,6 +152,8 @@ class Problem(ABC):
     shape, ``(X,)``, ``(S,)`` or ``(H, S)``; inside the library the rows are flattened to one axis.
     """
 
+    _own_axes: ClassVar[dict[str, int]] = {}  # of every array that may carry a batch: how many axes are an instance's
+
     @property
     @abstractmethod
     def row_shape(self) -> tuple[int, ...]:
@@ -165,6 +168,44 @@ class Problem(ABC):
     @abstractmethod
     def batch_shape(self) -> tuple[int, ...]:
         """Leading axes of the problem's own arrays; () for a single instance."""
+
+    def instance(self, *place: int) -> Self:
+        """Return the instance at a place of the batch: views of the validated arrays, nothing is checked again.
+
+        Parameters
+        ----------
+        *place : int
+            One index per axis of ``batch_shape``; negative ones count from the end.
+
+        Raises
+        ------
+        InvalidProblemError
+            If the batch has no such place.
+
+        Examples
+        --------
+        >>> import rebel_theory as rt
+        >>> rt.ContextualBandit([[[1.0, 0.0]], [[0.0, 2.0]]]).instance(1).reward
+        array([[0., 2.]])
+        """
+        batch = self.batch_shape
+        if len(place) != len(batch) or not all(-n <= i < n for i, n in zip(place, batch, strict=True)):
+            what = f"instance {place} is not in a batch of shape {batch}: pass one index per axis, below its length"
+            raise InvalidProblemError(type(self).__name__, [what])
+        if not batch:
+            return self
+        found = object.__new__(type(self))  # without what is cached
+        for name in (f.name for f in fields(cast("Any", self))):
+            value = getattr(self, name)
+            if name in self._own_axes and isinstance(value, np.ndarray):  # a sparse transition has no batch
+                value = np.broadcast_to(value, (*batch, *value.shape[value.ndim - self._own_axes[name] :]))[place]
+            object.__setattr__(found, name, value)
+        return found
+
+    def instances(self) -> Iterator[Self]:
+        """Yield every instance of the batch in C order, the problem itself if it is single."""
+        for place in np.ndindex(*self.batch_shape):
+            yield self.instance(*place)
 
     @property
     def n_rows(self) -> int:

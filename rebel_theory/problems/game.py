@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -58,6 +59,7 @@ class PreferenceGame(Game):
     preference: FloatArray  # (..., X, Y, Y)
     context_dist: FloatArray  # (..., X)
     contextual: bool
+    _own_axes: ClassVar[dict[str, int]] = {"preference": 3, "context_dist": 1}
 
     def __init__(self, preference: ArrayLike, *, context_dist: ArrayLike | None = None) -> None:
         with checking("PreferenceGame") as checks:

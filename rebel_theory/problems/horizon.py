@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,6 +38,7 @@ class FiniteHorizonMDP(Problem):
     reward: FloatArray  # (..., H, S, A)
     horizon: int
     initial_dist: FloatArray  # (..., S)
+    _own_axes: ClassVar[dict[str, int]] = {"transition": 4, "reward": 3, "initial_dist": 1}
 
     def __init__(
         self,

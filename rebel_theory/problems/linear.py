@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,6 +42,7 @@ class LinearMDP(Problem):
     reward_weights: FloatArray  # (..., d)
     discount: float
     initial_dist: FloatArray  # (..., S)
+    _own_axes: ClassVar[dict[str, int]] = {"features": 3, "measures": 2, "reward_weights": 1, "initial_dist": 1}
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,6 +43,7 @@ class TabularMDP(Problem):
     reward: FloatArray  # (..., S, A)
     discount: float
     initial_dist: FloatArray  # (..., S)
+    _own_axes: ClassVar[dict[str, int]] = {"transition": 3, "reward": 2, "initial_dist": 1}
 
     def __init__(
         self,

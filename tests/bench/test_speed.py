@@ -187,6 +187,11 @@ def test_a_certified_error_has_to_be_there():
     assert targets.verdicts([ROW], [aim("certified", np.inf)])[0].met is None
 
 
+def test_a_share_above_the_limit_is_no_success():
+    [verdict] = targets.verdicts([dataclasses.replace(ROW, fraction=1.4)], [aim("share", 0.6)])
+    assert (verdict.met, verdict.outcome) == (None, "not measured: above the limit, the machine was busy")
+
+
 def test_what_was_not_measured_is_not_met():
     gone = dataclasses.replace(ROW, side="Peer", status="missing", note="not installed", ratio=np.nan)
     other = dataclasses.replace(gone, side="Other", note="another reason")

@@ -164,3 +164,163 @@ def test_contextual_batches_of_games_keep_their_contexts():
     game = rt.PreferenceGame(preference(rng, 6, 3).reshape(2, 3, 3, 3))
     assert game.batch_shape == (2,)
     assert game.policy_shape == (3, 3)
+
+
+def offline(rng, problem):
+    n = 40
+    x, (y, y_base) = rng.integers(0, problem.n_rows, n), rng.integers(0, problem.n_actions, (2, n))
+    return rt.Offline(rt.OfflineData(y, y_base, x=x, difference=rng.standard_normal(n)), on_policy_pairs=5)
+
+
+def noisy(problem):
+    """The bandit with noise: without it a regression hides what was sampled."""
+    if not isinstance(problem, rt.ContextualBandit):
+        return problem
+    return rt.ContextualBandit(problem.reward, context_dist=problem.context_dist, noise=rt.GaussianNoise(0.3))
+
+
+def same_bits(batch, place, single):
+    """Every array of a batch's trace at ``place`` is that of the single run, to the last bit."""
+    at = (slice(None), *place)
+    for name in (*FIELDS, "gap"):
+        np.testing.assert_array_equal(getattr(batch, name)[at], getattr(single, name), err_msg=name)
+    assert batch.bound.keys() == single.bound.keys()
+    for name, values in batch.bound.items():
+        np.testing.assert_array_equal(values[at], single.bound[name], err_msg=name)
+    np.testing.assert_array_equal(batch.final_policy.parameters[at], single.final_policy.parameters)
+    np.testing.assert_array_equal(batch.final_policy.probs[at], single.final_policy.probs)
+
+
+ORACLES = {"Sampled": lambda rng, p: rt.Sampled(30), "Counted": lambda rng, p: rt.Counted(30), "Offline": offline}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", ORACLES)
+def test_sampled_instances_times_step_sizes(kind, algorithm, name):
+    """Seeds (4), step sizes (2, 1), instances (3) and first policies (4, 2, 3): each is the run by itself."""
+    rng = np.random.default_rng(9)
+    problem, singles = batch_of(kind, rng)
+    problem, singles = noisy(problem), [noisy(p) for p in singles]
+    logits = rng.standard_normal((4, 2, 3, *problem.policy_shape))
+    options = {"n_iterations": 2, "oracle": ORACLES[name](rng, problem), "n_seeds": 4, "keep_policies": True}
+    etas = np.array([[0.2], [2.0]])
+    batch = rt.run(problem, algorithm(etas), policy=rt.TabularPolicy(logits), **options)
+    assert batch.gap.shape == (4, 2, 3, 3)
+    assert batch.probs.shape == (4, 2, 3, 3, *problem.policy_shape)
+    np.testing.assert_array_equal(batch.step_size, etas)
+    worst = 0.0
+    for i, k in np.ndindex(2, 3):
+        first = rt.TabularPolicy(logits[:, i, k])
+        single = rt.run(singles[k], algorithm(etas[i, 0]), policy=first, **options)
+        same_bits(batch, (i, k), single)
+        worst = max(worst, single.evaluation_error)
+    assert batch.evaluation_error == worst
+    assert set(batch.to_frame().columns) >= {"batch_0", "batch_1"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("log_linear", [False, True])
+def test_sampled_step_sizes(kind, name, log_linear):
+    rng = np.random.default_rng(10)
+    problem, policy = noisy(make(kind, rng).problem), None
+    if log_linear:
+        policy = rt.LogLinearPolicy(rng.standard_normal((*problem.policy_shape, 2)), rng.standard_normal(2))
+    options = {"n_iterations": 3, "oracle": ORACLES[name](rng, problem), "n_seeds": 3, "keep_policies": True}
+    etas = [0.1, 1.0, 3.0]  # as many as seeds: they must not be paired
+    batch = rt.run(problem, rt.Rebel(etas), policy=policy, **options)
+    for k, eta in enumerate(etas):
+        same_bits(batch, (k,), rt.run(problem, rt.Rebel(eta), policy=policy, **options))
+
+
+def test_sampled_first_policies_by_place():
+    """First policies broadcast over seeds, or over step sizes, and log-linear ones too."""
+    rng = np.random.default_rng(11)
+    problem, features = make("mdp", rng).problem, rng.standard_normal((4, 3, 2))
+    options = {"n_iterations": 2, "oracle": rt.Sampled(30), "n_seeds": 3, "keep_policies": True}
+    for lead in ((1, 2), (3, 1), (3, 2)):
+        theta = rng.standard_normal((*lead, 2))
+        batch = rt.run(problem, rt.Rebel([0.1, 1.0]), policy=rt.LogLinearPolicy(features, theta), **options)
+        for k, eta in enumerate((0.1, 1.0)):
+            own = np.broadcast_to(theta, (3, 2, 2))[:, k]
+            single = rt.run(problem, rt.Rebel(eta), policy=rt.LogLinearPolicy(features, own), **options)
+            same_bits(batch, (k,), single)
+    many = rt.LogLinearPolicy(features, theta)
+    with pytest.raises(rt.InvalidProblemError, match=r"leading axes \(3, 2\), expected none or \(n_seeds, batch"):
+        rt.run(problem, rt.Rebel(1.0), policy=many, **options)
+    with pytest.raises(rt.InvalidProblemError, match=r"do not broadcast: step_size \(3,\)"):
+        rt.run(problem, rt.Rebel([0.1, 1.0, 2.0]), policy=many, **options)
+    bandits = rt.ContextualBandit(rng.random((2, 4, 3)))
+    with pytest.raises(rt.InvalidProblemError, match=r"do not broadcast: step_size \(3,\), problem \(2,\)"):
+        rt.run(bandits, rt.Rebel([0.1, 1.0, 2.0]), **options)
+
+
+@pytest.mark.parametrize("oracle", [rt.Exact(), rt.Sampled(20)])
+def test_compare_step_sizes_with_one(oracle):
+    """As many step sizes as seeds: a batch against a single step size must not pair them."""
+    rng = np.random.default_rng(12)
+    problem, first = make("mdp", rng).problem, rng.standard_normal((3, 4, 3))
+    etas = [0.1, 1.0, 3.0]
+    options = {"n_iterations": 2, "oracle": oracle, "n_seeds": 3}
+    first = None if isinstance(oracle, rt.Sampled) else rt.TabularPolicy(first[0])
+    found = rt.compare(problem, [rt.Rebel(etas), rt.MirrorDescent(1.0)], policy=first, **options)
+    assert found["REBEL"].gap.shape == (3, 3, 3)
+    assert found["MD"].gap.shape == (3, 3)
+    distance = found.total_variation["REBEL", "MD"]
+    for k, eta in enumerate(etas):
+        one = rt.compare(problem, [rt.Rebel(eta), rt.MirrorDescent(1.0)], policy=first, **options)
+        np.testing.assert_allclose(distance[:, k], one.total_variation["REBEL", "MD"], **TOL)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_instances_of_a_batch(kind):
+    """An instance is the problem built by itself; its arrays are views, and nothing cached is carried over."""
+    problem, singles = batch_of(kind, np.random.default_rng(13))
+    for cached in ("reachable", "absorbing", "payoff"):
+        getattr(problem, cached, None)
+    for k, single in enumerate(singles):
+        found = problem.instance(k)
+        assert type(found) is type(single)
+        assert found.batch_shape == ()
+        assert problem.instance(k - 3).policy_shape == single.policy_shape
+        for name, array in vars(problem).items():
+            if name not in type(problem).__dataclass_fields__:
+                assert name not in vars(found)
+            elif isinstance(array, np.ndarray):
+                np.testing.assert_array_equal(getattr(found, name), getattr(single, name), err_msg=name)
+                assert np.shares_memory(getattr(found, name), array)
+                assert not getattr(found, name).flags.writeable
+            else:
+                assert getattr(found, name) == getattr(single, name)
+    assert [p.batch_shape for p in problem.instances()] == [(), (), ()]
+    assert singles[0].instance() is singles[0]
+    for place in ((3,), (-4,), (), (0, 0)):
+        with pytest.raises(rt.InvalidProblemError, match=r"not in a batch of shape \(3,\)"):
+            problem.instance(*place)
+
+
+def test_instances_share_what_has_no_batch_axis():
+    rng = np.random.default_rng(14)
+    transition, rewards = dirichlet(rng, 4, 3, 4), rng.random((2, 1, 4, 3))
+    batch = rt.TabularMDP(transition, rewards, discount=0.9, initial_dist=dirichlet(rng, 3, 4))
+    assert batch.batch_shape == (2, 3)
+    found = batch.instance(1, 2)
+    np.testing.assert_array_equal(found.reward, rewards[1, 0])
+    np.testing.assert_array_equal(found.initial_dist, batch.initial_dist[2])
+    assert np.shares_memory(found.transition, batch.transition)
+
+
+@pytest.mark.parametrize("oracle", [rt.Exact(), rt.Sampled(20)])
+def test_networks_on_a_finite_horizon(oracle):
+    """The final policy of several seeds keeps the steps and the seeds apart, also where their numbers agree."""
+    rng = np.random.default_rng(15)
+    problem = make("horizon", rng).problem  # three steps
+    policy = rt.TanhPolicy(rng.standard_normal((*problem.policy_shape, 2)), rng.standard_normal((3, 6)))
+    options = {"n_iterations": 1, "oracle": oracle, "keep_policies": True}
+    trace = rt.run(problem, rt.NaturalPolicyGradient(0.1), policy=policy, n_seeds=3, **options)
+    np.testing.assert_allclose(trace.final_policy.probs, trace.probs[:, -1], rtol=1e-13)
+    assert trace.final_policy.jacobian().shape == (3, *problem.policy_shape, 6)
+    w, v = trace.final_policy.theta[1, :4].reshape(2, 2), trace.final_policy.theta[1, 4:]
+    logits = np.tanh(policy.points @ w.T) @ v
+    np.testing.assert_allclose(trace.final_policy.logits()[1], logits, rtol=1e-13)

@@ -249,10 +249,52 @@ def test_bad_sizes(size):
         rt.run(bandit, rt.Rebel(1.0), n_iterations=1, chunk_size=size)
 
 
-@pytest.mark.parametrize("oracle", [rt.Sampled(5), rt.Counted(5)])
-def test_step_sizes_do_not_meet_the_axis_of_seeds(oracle):
-    with pytest.raises(rt.InvalidProblemError, match="takes one step size a run"):
-        rt.run(rt.ContextualBandit([[1.0, 0.0]]), rt.Rebel([1.0, 2.0]), n_iterations=1, oracle=oracle, n_seeds=2)
+@pytest.mark.parametrize("name", ["Sampled", "Counted", "Offline"])
+def test_sampled_batches(name, monkeypatch):
+    """Chunks of seeds times chunks of places; a budget of one byte runs every place by itself."""
+    rng = np.random.default_rng(13)
+    bandits = rt.ContextualBandit(rng.random((3, 4, 3)), noise=rt.GaussianNoise(0.2))
+    oracle = {"Sampled": rt.Sampled(40), "Counted": rt.Counted(40), "Offline": offline(rng, 4, 3)}[name]
+    algorithm, first = rt.Rebel([[0.1], [3.0]]), rt.TabularPolicy(rng.standard_normal((N_SEEDS, 2, 1, 4, 3)))
+    assert_chunks_agree(bandits, algorithm, policy=first, oracle=oracle)
+    together = rt.run(bandits, algorithm, n_iterations=3, oracle=oracle, policy=first, n_seeds=N_SEEDS)
+    monkeypatch.setattr(chunks, "BUDGET", 1)
+    assert_same_bits(rt.run(bandits, algorithm, n_iterations=3, oracle=oracle, policy=first, n_seeds=N_SEEDS), together)
+
+
+def test_memory_of_many_step_sizes_and_instances(monkeypatch):
+    """One seed of 400 step sizes together would take 2 x 400 x 10 x 12 x 12 x 8 bytes = 9 MB in counts and sums."""
+    rng = np.random.default_rng(14)
+    options = {"n_iterations": 1, "oracle": rt.Sampled(10), "chunk_size": 1}
+    one = rt.ContextualBandit(rng.random((10, 12)))
+    cases = {"step sizes": (one, np.linspace(0.1, 1.0, 400))}
+    cases["instances"] = (rt.ContextualBandit(rng.random((400, 10, 12))), 1.0)
+    rt.run(one, rt.Rebel(1.0), **options)  # compiled
+    for budget, bounds in ((2**20, (0, 6e6)), (chunks.BUDGET, (9e6, 1e9))):
+        monkeypatch.setattr(chunks, "BUDGET", budget)
+        for name, (problem, etas) in cases.items():
+            tracemalloc.start()
+            rt.run(problem, rt.Rebel(etas), **options)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            low, high = (0, 6e6) if name == "instances" else bounds  # instances go one after the other
+            assert low <= peak < high, (name, budget)
+
+
+@pytest.mark.parametrize("size", [1, 2, None])
+@pytest.mark.parametrize("budget", [1, chunks.BUDGET])
+def test_progress_of_a_sampled_batch(size, budget, monkeypatch):
+    """Whole updates over seeds, instances and step sizes, also of algorithms with different numbers of them."""
+    monkeypatch.setattr(chunks, "BUDGET", budget)
+    bandits, seen = rt.ContextualBandit([[[1.0, 0.0]], [[0.3, 0.6]], [[0.0, 1.0]]]), []
+    options = {"n_iterations": 4, "n_seeds": 5, "oracle": rt.Sampled(3), "chunk_size": size}
+    options["progress"] = lambda t, gap: seen.append((t, gap))
+    rt.run(bandits, rt.Rebel([[0.1], [1.0]]), **options)
+    assert [t for t, _ in seen] == [1, 2, 3, 4]
+    assert all(0 < gap < 1 for _, gap in seen)
+    seen.clear()
+    rt.compare(bandits, [rt.Rebel([[0.1], [1.0]]), rt.MirrorDescent(0.1)], **options)
+    assert [t for t, _ in seen] == list(range(1, 9))
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 3, 4), (3, 1, 7, 9), (20, 4, 300, 11), (33, 2, 256, 256), (9, 2, 3, 70_000)])

@@ -115,7 +115,7 @@ def test_counted_refuses_bad_sizes(bad):
 def test_oracles_refuse_what_they_cannot_observe():
     batch = rt.ContextualBandit(np.random.default_rng(0).random((2, 3, 4)))
     with pytest.raises(ValueError, match="one instance"):
-        rt.run(batch, rt.Rebel(1.0), n_iterations=1, oracle=rt.Counted(5))
+        rt.Counted(5).bind(batch, [np.random.default_rng(0)])
     low = rt.LowRankGame([[1.0], [0.0]], [[0.0], [1.0]])
     with pytest.raises(TypeError, match="no law of counts for a LowRankGame"):
         rt.run(low, rt.Rebel(1.0), n_iterations=1, oracle=rt.Counted(5))

@@ -250,10 +250,7 @@ def test_seed_streams_are_pairwise_different():
 def test_sampled_refuses_what_it_would_get_wrong():
     bandit = rt.ContextualBandit(np.random.default_rng(0).random((2, 3, 4)))
     with pytest.raises(ValueError, match="one instance"):
-        rt.run(bandit, rt.Rebel(1.0), n_iterations=1, oracle=rt.Sampled(5))
-    single = rt.ContextualBandit(np.eye(2))
-    with pytest.raises(rt.InvalidProblemError, match="one step size a run"):
-        rt.run(single, rt.Rebel([0.1, 1.0]), n_iterations=1, oracle=rt.Sampled(5), n_seeds=2)
+        rt.Sampled(5).bind(bandit, seed_streams(0, 1))
     for bad in (0, 2.5):
         with pytest.raises(rt.InvalidProblemError, match="n_pairs is"):
             rt.Sampled(bad)

@@ -84,8 +84,6 @@ def problem(options: Run) -> rt.Problem:
         raise UserError(str(error)) from error
     except TypeError as error:
         raise UserError(f"--set {' '.join(options.set)}: {error}") from error
-    if made.batch_shape and options.pairs is not None:
-        raise UserError(f"{options.env} is a batch of instances: sampled runs take one instance")
     return made
 
 

@@ -80,7 +80,7 @@ def _stream(n_states: int, d: int, precision: str, threads: int, peers: Peers) -
     def ours(n: int) -> rt.LinearPath:
         return rt.stream(mdp, algorithm, n_iterations=n, n_threads=threads)
 
-    more = 50 if n_states < 50_000 else _MORE
+    more = 50 if n_states < 50_000 else 20 if n_states < 500_000 else _MORE
     sides = {
         OURS: Side(
             partial(ours, _FIRST + more), more, lambda path: path.theta[1], threads=threads, less=partial(ours, _FIRST)
