@@ -344,3 +344,11 @@ def test_large_steps_and_contexts():
             alone = rt.run(one, algorithm, n_iterations=2).final_policy.probs[0, 0]
             assert weight > 0
             assert_allclose(both[x], alone, rtol=1e-9)
+
+
+def test_a_ridge_is_the_same_in_every_class():
+    """A total order, whose likelihood has no maximum: ridge 0.3 in a log-linear class with all features is tabular."""
+    game = game_of(np.sign(np.subtract.outer([2, 1, 0], [2, 1, 0])))
+    start = rt.LogLinearPolicy(np.eye(3)[None], np.zeros(3))
+    found = rt.run(game, rt.Dpo(2.0, ridge=0.3), n_iterations=1, policy=start).final_policy.probs
+    assert_allclose(found, rt.run(game, rt.Dpo(2.0, ridge=0.3), n_iterations=1).final_policy.probs, atol=1e-9)
