@@ -138,6 +138,8 @@ TARGETS = (
            "loop over seeds*"),
     Target(_SEEDS, "at most {} times its sampling", "cost", 2, "batches", "sampled REBEL, 1,000 seeds x *, run()",
            "its sampling alone"),
+    Target("exact updates, 1,000 actions", "each at most {} times its matrix-vector products", "cost", 1.2,
+           "updates", "*", "its products*"),
 )  # fmt: skip
 
 
