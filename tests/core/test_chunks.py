@@ -263,12 +263,12 @@ def test_sampled_batches(name, monkeypatch):
 
 
 def test_memory_of_many_step_sizes_and_instances(monkeypatch):
-    """One seed of 400 step sizes together would take 2 x 400 x 10 x 12 x 12 x 8 bytes = 9 MB in counts and sums."""
+    """One seed of 60 step sizes together would take 2 x 60 x 10 x 32 x 32 x 8 bytes = 10 MB in counts and sums."""
     rng = np.random.default_rng(14)
     options = {"n_iterations": 1, "oracle": rt.Sampled(10), "chunk_size": 1}
-    one = rt.ContextualBandit(rng.random((10, 12)))
-    cases = {"step sizes": (one, np.linspace(0.1, 1.0, 400))}
-    cases["instances"] = (rt.ContextualBandit(rng.random((400, 10, 12))), 1.0)
+    one = rt.ContextualBandit(rng.random((10, 32)))
+    cases = {"step sizes": (one, np.linspace(0.1, 1.0, 60))}
+    cases["instances"] = (rt.ContextualBandit(rng.random((60, 10, 32))), 1.0)
     rt.run(one, rt.Rebel(1.0), **options)  # compiled
     for budget, bounds in ((2**20, (0, 6e6)), (chunks.BUDGET, (9e6, 1e9))):
         monkeypatch.setattr(chunks, "BUDGET", budget)
