@@ -1,6 +1,7 @@
 """Algorithms on the command line: the list, options, files of the user's own, and the contract command."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +117,13 @@ def test_unknown_names_of_the_library_are_attribute_errors():
     with pytest.raises(AttributeError, match="NoSuchAlgorithm"):
         rt.NoSuchAlgorithm  # noqa: B018
     assert "Ppo" in dir(rt)
+
+
+def test_the_page_of_algorithms_is_the_list(monkeypatch):
+    docs = Path(__file__).parents[2] / "docs"
+    monkeypatch.syspath_prepend(str(docs))
+    import make_algorithms
+
+    assert make_algorithms.listed() in (docs / "algorithms.md").read_text(encoding="utf-8"), (
+        "an algorithm changed: run python docs/make_algorithms.py"
+    )

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rebel_bench.comparison.spec import ComparisonSpec
 from rebel_bench.comparison.study import Study
 from rebel_bench.style import Venue, figure, line, save
 
@@ -44,12 +45,31 @@ def print_study(study: Study, files: list[Path]) -> None:
 
 
 def _cell(results: Any, problem: str, algorithm: str) -> Text:
+    words, best = _words(results, problem, algorithm)
+    return Text(words, style="bold" if best else "")
+
+
+def _words(results: Any, problem: str, algorithm: str) -> tuple[str, bool]:
+    """Return a cell in words, and whether it is among the best of its problem."""
     part = results[results["problem"] == problem]
     row = part[part["algorithm"] == algorithm].iloc[0]
-    best = row["low"] <= part["gap"].min()
+    best = bool(row["low"] <= part["gap"].min())
     marks = ("^" if row["at_edge"] else "") + ("*" if best else "")
-    words = f"{row['gap']:.3g} ± {row['high'] - row['gap']:.2g} {marks:>2}"
-    return Text(words, style="bold" if best else "")
+    return f"{row['gap']:.3g} ± {row['high'] - row['gap']:.2g} {marks:>2}", best
+
+
+def markdown(results: Any, spec: ComparisonSpec) -> str:
+    """Return the table for a page, from stored results."""
+    problems, algorithms = (list(dict.fromkeys(results[column])) for column in ("problem", "algorithm"))
+    queries = {p: int(results[results["problem"] == p]["queries"].iloc[0]) for p in problems}
+    rows = ["| | " + " | ".join(f"{p} ({queries[p]:,})" for p in problems) + " |", "|---" * (len(problems) + 1) + "|"]
+    for algorithm in algorithms:
+        cells = (_words(results, problem, algorithm)[0].replace("*", "\\*") for problem in problems)
+        rows.append(f"| {algorithm} | " + " | ".join(cells) + " |")
+    first = (f"{results[results['problem'] == p]['first_gap'].mean():.3g}" for p in problems)
+    rows.append("| (first policy) | " + " | ".join(first) + " |")
+    about = f"Mean gap over {spec.seeds} seeds with its 95% t interval, after so many reward queries (in parentheses)."
+    return about + "\n\n" + "\n".join(rows)
 
 
 def as_object(study: Study, files: list[Path]) -> dict[str, Any]:
