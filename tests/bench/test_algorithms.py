@@ -127,3 +127,10 @@ def test_the_page_of_algorithms_is_the_list(monkeypatch):
     assert make_algorithms.listed() in (docs / "algorithms.md").read_text(encoding="utf-8"), (
         "an algorithm changed: run python docs/make_algorithms.py"
     )
+
+
+def test_the_example_of_the_page_keeps_the_contract(tmp_path, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text(encoding="utf-8")
+    file = tmp_path / "averaged.py"
+    file.write_text(page.split("```python\n")[1].split("```")[0])
+    assert main(["check", str(file)]) == 0, capsys.readouterr().out

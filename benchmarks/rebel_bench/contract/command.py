@@ -16,6 +16,7 @@ from rebel_theory.algorithms.registry import find_algorithms
 if TYPE_CHECKING:
     from rebel_bench.cmd_check import Check
 
+_SHOWN = 8  # reasons an algorithm
 _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 
@@ -39,7 +40,9 @@ def _print(results: list[Result]) -> None:
         own = [result for result in results if result.algorithm == name]
         failed = [result for result in own if result.outcome == "failed"]
         skipped = [result for result in own if result.outcome == "skipped"]
-        reasons = [f"{r.check} [{r.case}]: {r.reason}" for r in failed]
+        reasons = [_failure(failed, reason) for reason in dict.fromkeys(r.reason for r in failed)]
+        if len(reasons) > _SHOWN:
+            reasons = [*reasons[:_SHOWN], f"and {len(reasons) - _SHOWN} other reasons: --json lists all"]
         reasons += [
             f"skipped {'; '.join(r.case for r in skipped if r.reason == reason)}: {reason}"
             for reason in dict.fromkeys(r.reason for r in skipped)
@@ -53,3 +56,11 @@ def _print(results: list[Result]) -> None:
             }
         )
     tables.print_rows(tuple(rows[0]), rows, _COLOURS)
+
+
+def _failure(failed: list[Result], reason: str) -> str:
+    """Return a reason with the checks that gave it and the first case that did."""
+    own = [r for r in failed if r.reason == reason]
+    checks = ", ".join(dict.fromkeys(r.check for r in own))
+    more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+    return f"{checks} [{own[0].case}{more}]: {reason}"
