@@ -21,12 +21,16 @@ class Game:
 
     Printed: Condorcet winner, Smith set and three-cycles; Bradley-Terry strengths; the von Neumann winner, how
     unique and how well determined it is; the duality gap of five policies; and self-play by preference REBEL
-    next to its bound. The figures and the data behind them go to --out.
+    next to its bound. With --algorithms: any others in self-play as well, off equilibrium from the start: the gaps of
+    last and average iterates, who is played, and the paths. The figures and the data behind them go to --out.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
   rebel-theory game wins.csv
   rebel-theory game counts.csv --prior 1 --bootstrap 9999 --out league
+  rebel-theory game wins.csv --algorithms rebel,omwu,egpo,mmd,nash-md --temperature 0.05 --iterations 10000
+  rebel-theory game wins.csv --algorithms "omwu,mmd(temperature=0.2)" --algorithm my_file.py:MyAlgorithm
+  rebel-theory game wins.csv --algorithms rebel,omwu --pairs 100 --seeds 16
   rebel-theory game wins.parquet --iterations 20000 --venue icml
   rebel-theory game wins.csv --json --no-figures | python -m json.tool"""
 
@@ -35,13 +39,25 @@ class Game:
     prior: float = 0.0
     """Pseudo-wins added to both sides of every pair of a count matrix, for pairs that never met."""
     iterations: int = 2000
-    """Updates T of preference REBEL in self-play."""
-    step_size: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: sqrt(2 ln n / iterations))")] = None
+    """Updates T of preference REBEL in self-play, and of the algorithms compared."""
+    step_size: Annotated[
+        float | None, tyro.conf.arg(help_behavior_hint="(default: sqrt(2 ln n / iterations); 0.1 in a comparison)")
+    ] = None
     """Step size eta of the functional update."""
+    algorithms: str = ""
+    """Compare these too: names from `rebel-theory algorithms`, joined by commas; options in parentheses."""
+    algorithm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE:CLASS")] = ()
+    """Compare an algorithm of your own: a Python file and the class in it."""
+    temperature: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: each algorithm's own)")] = None
+    """Temperature of the regularised algorithms compared, in payoffs l = 2P - 1."""
+    pairs: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: exact expectations)")] = None
+    """Sampled pairs an update of the algorithms compared."""
+    seeds: int = 1
+    """How many seeds (with --pairs)."""
     bootstrap: int = 999
     """Replicates of the noise test of win counts; 0 leaves the test out."""
     seed: int = 0
-    """Random stream of the noise test; nothing else is random."""
+    """Random streams of the noise test and of sampled pairs; nothing else is random."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results/game")
     """Folder for the figures and their data."""
     venue: Venue = "neurips"

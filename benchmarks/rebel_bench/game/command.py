@@ -6,15 +6,19 @@ import csv
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rebel_bench.algorithm_specs import parse
 from rebel_bench.atomic import require_writable
 from rebel_bench.errors import UserError
+from rebel_bench.game import versus, versus_report
 from rebel_bench.game.analysis import Analysis, analyse
 from rebel_bench.game.as_object import as_json
 from rebel_bench.game.report import print_report
 from rebel_envs.win_matrices import NamedGame, from_win_matrix
+from rebel_theory.algorithms import Algorithm
 
 if TYPE_CHECKING:
     from rebel_bench.cmd_game import Game
@@ -32,7 +36,10 @@ def execute(options: Game) -> int:
         For what the user can mend. Nothing has been written by then.
     """
     _check(options)
+    contest = read_contest(options)
     game = read(options.wins, options.prior)
+    if contest is not None:
+        versus.check(game, contest.algorithms, contest.n_pairs)
     if options.figures:
         require_writable(options.out)
     with _bar(options.iterations) as progress:
@@ -45,13 +52,15 @@ def execute(options: Game) -> int:
             seed=options.seed,
             progress=progress,
         )
-    files = _draw(found, options) if options.figures else []
+    against = None if contest is None else contest.play(game)
+    files = _draw(found, against, options) if options.figures else []
     if options.json:
         from rebel_bench.tables import print_json
 
-        print_json(as_json(found, options.wins, files))
+        compared = {} if against is None else {"comparison": versus_report.as_object(found, against)}
+        print_json(as_json(found, options.wins, files) | compared)
     else:
-        print_report(found, options.wins, files)
+        print_report(found, options.wins, files, against)
     return 0
 
 
@@ -84,14 +93,70 @@ def _check(options: Game) -> None:
         bad.append(f"--seed {options.seed}: expected 0 or more")
     if not (0 <= options.prior < math.inf):
         bad.append(f"--prior {options.prior:g}: expected a finite number of pseudo-wins, 0 or more")
+    bad += _check_contest(options)
     if bad:
         raise UserError("\n".join(bad))
 
 
-def _draw(found: Analysis, options: Game) -> list[Path]:
-    from rebel_bench.game.figures import draw
+def _check_contest(options: Game) -> list[str]:
+    """Return what is wrong with the options of a comparison."""
+    bad = []
+    if options.temperature is not None and not (0 < options.temperature < math.inf):
+        bad.append(
+            f"--temperature {options.temperature:g}: expected a positive number; leave it out for each algorithm's own"
+        )
+    if options.pairs is not None and options.pairs < 1:
+        bad.append(f"--pairs {options.pairs}: expected at least 1; leave it out for exact expectations")
+    if options.seeds < 1:
+        bad.append(f"--seeds {options.seeds}: expected at least 1")
+    if options.seeds > 1 and options.pairs is None:
+        bad.append("--seeds: exact runs do not differ between seeds; add --pairs N to sample")
+    if not options.algorithms and not options.algorithm:
+        given = {"--temperature": options.temperature, "--pairs": options.pairs}
+        bad += [
+            f"{name}: only for a comparison; add --algorithms, such as rebel,omwu,mmd"
+            for name, value in given.items()
+            if value is not None
+        ]
+    return bad
 
-    return draw(found, options.out, options.wins.stem, options.venue)
+
+@dataclass(frozen=True)
+class Contest:
+    """Which algorithms are compared, and how; made before any work."""
+
+    algorithms: dict[str, Algorithm]
+    step_size: float
+    n_iterations: int
+    n_pairs: int | None
+    n_seeds: int
+    seed: int
+
+    def play(self, game: NamedGame) -> versus.Versus:
+        """Return the comparison."""
+        with _bar(self.n_iterations * len(self.algorithms)) as progress:
+            return versus.compare(
+                game, self.algorithms, step_size=self.step_size, n_iterations=self.n_iterations,
+                n_pairs=self.n_pairs, n_seeds=self.n_seeds, seed=self.seed, progress=progress,
+            )  # fmt: skip
+
+
+def read_contest(options: Game) -> Contest | None:
+    """Return what --algorithms and --algorithm ask for, None where they ask for nothing."""
+    if not options.algorithms and not options.algorithm:
+        return None
+    step_size = versus.DEFAULT_STEP if options.step_size is None else options.step_size
+    algorithms = versus.make(parse([options.algorithms, *options.algorithm]), step_size, options.temperature)
+    return Contest(algorithms, step_size, options.iterations, options.pairs, options.seeds, options.seed)
+
+
+def _draw(found: Analysis, against: versus.Versus | None, options: Game) -> list[Path]:
+    from rebel_bench.game import figures, versus_figure
+
+    files = figures.draw(found, options.out, options.wins.stem, options.venue)
+    if against is not None:
+        files += versus_figure.draw(found, against, options.out, options.wins.stem, options.venue)
+    return files
 
 
 @contextmanager

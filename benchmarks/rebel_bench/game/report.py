@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rebel_bench.game import versus_report
 from rebel_bench.game.analysis import MAX_RANGES, NEAR, RIDGE, WELL_DETERMINED, Analysis, Gap
+from rebel_bench.game.versus import Versus
 
 _LOG_WIDTH = 120  # where there is no terminal to ask
 _LISTED = 12  # names of a set that are written out
@@ -24,7 +26,7 @@ _UNITS = (
 )
 
 
-def print_report(found: Analysis, source: Path, files: Sequence[Path]) -> None:
+def print_report(found: Analysis, source: Path, files: Sequence[Path], against: Versus | None = None) -> None:
     """Print the analysis on stdout."""
     console = Console(width=None if sys.stdout.isatty() else _LOG_WIDTH, markup=False, highlight=False)
     _section(console, "The game", size_sentences(found, source))
@@ -37,6 +39,9 @@ def print_report(found: Analysis, source: Path, files: Sequence[Path]) -> None:
     console.print(_gaps(found))
     _section(console, "Preference REBEL in self-play", self_play_sentences(found))
     console.print(_self_play(found))
+    if against is not None:
+        _section(console, "Algorithms in self-play: duality gaps", versus_report.sentences(found, against))
+        console.print(versus_report.table(found, against))
     if files:
         _section(console, "Files", [str(file) for file in files])
 
