@@ -99,7 +99,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
 
 CLAIM = Claim(
     id="P4",
-    title="a magnet makes the last iterate converge",
+    title="so does a magnet",
     statement="Exact magnetic mirror descent with eta <= alpha/L^2, L the largest payoff: KL(pi*_alpha||pi_t) is at "
     "most KL_0 (1 + eta alpha)^-t, to the regularised equilibrium, from any start and for any magnet.",
     latex=r"\mathrm{KL}(\pi^*_\alpha\|\pi_t) \le \mathrm{KL}(\pi^*_\alpha\|\pi_0)\,(1+\eta\alpha)^{-t}",
