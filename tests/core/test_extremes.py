@@ -134,3 +134,10 @@ def test_equal_rewards_change_nothing():
         trace = rt.run(rt.ContextualBandit(np.full((2, 3), 7.0)), algorithm(1e6), n_iterations=3)
         np.testing.assert_allclose(trace.final_policy.probs, 1 / 3, rtol=1e-7)  # rounding of q times 1e6
         np.testing.assert_array_equal(trace.gap, 0)
+
+
+def test_a_subnormal_probability_makes_the_shift_of_a_game_infinite():
+    """C_t is 1 / 1e-310 to the least played action: beyond the largest double, and no warning."""
+    game = rt.PreferenceGame([[0.5, 0.7], [0.3, 0.5]])
+    trace = rt.run(game, rt.Rebel(0.1), n_iterations=1, policy=np.array([[1.0, 1e-310]]))
+    assert trace.bound["misfit"][0, 0] >= 0  # the error itself is 0 but for rounding
