@@ -68,7 +68,7 @@ def record_mean_signals(signal, occupancy, n_before, mean, average):
 
 @njit(cache=True, error_model="numpy")
 def row_error(s, f, q, pi, mu, on_policy):
-    """Return the regression error of row ``s``, and E_pi f there; ``f`` (A,) is its update, ``on_policy`` if mu is pi."""
+    """Return the regression error of row ``s``, and E_pi f; ``f`` (A,) is its update, ``on_policy`` if mu is pi."""
     lost, mean, d_pi, d_mu = False, 0.0, 0.0, 0.0
     for a in range(f.shape[0]):
         delta = f[a] - q[s, a]
