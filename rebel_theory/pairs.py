@@ -62,17 +62,23 @@ class FactorisedPairs:
         plus rank two, solved in O(A) by elimination of alpha = mu . z in the gauge pi . z = 0. The shares
         pi/(pi + mu) are formed from log-probabilities: weights of 1e-300 are as exact as weights of 1/2.
         """
-        pi, mu, q = np.exp(self.log_pi), np.exp(self.log_mu), self.signal
-        sampled = (self.log_pi > -np.inf) | (self.log_mu > -np.inf)  # (..., S, A)
-        with np.errstate(invalid="ignore"):
-            share = np.where(sampled, sigmoid(self.log_pi - self.log_mu), 0.0)  # pi / (pi + mu)
-        q_pi, q_mu = expectation(pi, q)[..., None], expectation(mu, q)[..., None]
+        q, pi, on_policy = self.signal, np.exp(self.log_pi), self.log_mu is self.log_pi
+        sampled = self.log_pi > -np.inf  # (..., S, A)
+        q_pi = expectation(pi, q)[..., None]
+        if on_policy:  # the same numbers, formed once
+            mu, q_mu, share = pi, q_pi, np.where(sampled, 0.5, 0.0)
+        else:
+            mu, sampled = np.exp(self.log_mu), sampled | (self.log_mu > -np.inf)
+            q_mu = expectation(mu, q)[..., None]
+            with np.errstate(invalid="ignore"):
+                share = np.where(sampled, sigmoid(self.log_pi - self.log_mu), 0.0)  # pi / (pi + mu)
         scaled = share * (q - q_mu) + (1 - share) * (q - q_pi)  # D^{-1} L q
         alpha = expectation(mu, scaled) / (1 - expectation(mu, share))
         z = scaled + share * alpha[..., None]
-        z = np.where(sampled & self.visited[..., None], z, 0.0)
-        mean = z.sum(axis=-1, keepdims=True) / np.maximum(sampled.sum(axis=-1, keepdims=True), 1)
-        return np.where(sampled & self.visited[..., None], z - mean, 0.0)
+        met = sampled & self.visited[..., None]
+        z = np.where(met, z, 0.0)
+        mean = np.add.reduce(z, axis=-1, keepdims=True) / np.maximum(np.add.reduce(sampled, axis=-1, keepdims=True), 1)
+        return np.where(met, z - mean, 0.0)
 
     def tilted(self, log_probs: FloatArray, step_size: FloatArray) -> FloatArray:
         """Return log-softmax(log_probs + step_size * potentials), shape (..., S, A)."""

@@ -54,6 +54,8 @@ class Recorder:
 
     def _members(self, array: NDArray[Any], trailing: int) -> NDArray[Any]:
         """Return ``array`` (..., and ``trailing`` axes) with one axis of all members, of length 1 if they share it."""
+        if array.ndim == trailing and array.flags.c_contiguous:
+            return array[None]
         outer, own = array.shape[: array.ndim - trailing], array.shape[array.ndim - trailing :]
         n_outer = len(outer)
         if all(n == 1 or step == 0 for n, step in zip(outer, array.strides[:n_outer], strict=True)):

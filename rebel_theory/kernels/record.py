@@ -67,23 +67,27 @@ def record_mean_signals(signal, occupancy, n_before, mean, average):
 
 
 @njit(cache=True, error_model="numpy")
-def row_error(f, q, pi, mu, on_policy):
-    """Return one row's regression error, and E_pi f; ``f`` (A,) is the update, ``on_policy`` if mu is pi."""
-    lost = False
-    mean, d_pi, d_mu = 0.0, 0.0, 0.0
+def row_error(s, f, q, pi, mu, on_policy):
+    """Return the regression error of row ``s``, and E_pi f; ``f`` (A,) is its update, ``on_policy`` if mu is pi."""
+    lost, mean, d_pi, d_mu = False, 0.0, 0.0, 0.0
     for a in range(f.shape[0]):
-        delta = f[a] - q[a]
-        lost |= isinf(delta) and (pi[a] > 0.0 or mu[a] > 0.0)
-        mean += pi[a] * f[a] if pi[a] > 0.0 else 0.0
-        d_pi += pi[a] * delta if pi[a] > 0.0 else 0.0
-        d_mu += mu[a] * delta if mu[a] > 0.0 and not on_policy else 0.0
+        delta = f[a] - q[s, a]
+        if pi[s, a] > 0.0:
+            lost |= isinf(delta)
+            mean += pi[s, a] * f[a]
+            d_pi += pi[s, a] * delta
+        if not on_policy and mu[s, a] > 0.0:
+            lost |= isinf(delta)
+            d_mu += mu[s, a] * delta
     if lost:  # inf - inf below
         return inf, mean
     var_pi, var_mu = 0.0, 0.0
     for a in range(f.shape[0]):
-        delta = f[a] - q[a]
-        var_pi += pi[a] * ((delta - d_pi) * (delta - d_pi)) if pi[a] > 0.0 else 0.0
-        var_mu += mu[a] * ((delta - d_mu) * (delta - d_mu)) if mu[a] > 0.0 and not on_policy else 0.0
+        delta = f[a] - q[s, a]
+        if pi[s, a] > 0.0:
+            var_pi += pi[s, a] * ((delta - d_pi) * (delta - d_pi))
+        if not on_policy and mu[s, a] > 0.0:
+            var_mu += mu[s, a] * ((delta - d_mu) * (delta - d_mu))
     return (2.0 * var_pi if on_policy else var_pi + var_mu + (d_pi - d_mu) * (d_pi - d_mu)), mean
 
 
@@ -95,7 +99,7 @@ def update_of(log_pi, log_next, pi, mu, signal, weights, visited, eta, on_policy
         for a in range(f.shape[0]):
             gone = log_pi[s, a] == -inf and log_next[s, a] == -inf
             f[a] = 0.0 if gone else (log_next[s, a] - log_pi[s, a]) / eta
-        row, mean = row_error(f, signal[s], pi[s], mu[s], on_policy)
+        row, mean = row_error(s, f, signal, pi, mu, on_policy)
         error += weights[s] * row if weights[s] > 0.0 else 0.0
         unseen |= star_weights[s] > 0.0 and not visited[s]
         if visited[s]:

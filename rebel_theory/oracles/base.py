@@ -19,6 +19,7 @@ from rebel_theory.problems import ContextualBandit, Game, Problem
 from rebel_theory.problems.base import ROW_SUM_TOLERANCE, InvalidProblemError, checking, normalised
 from rebel_theory.solvers.evaluation import Evaluation, Start, evaluate_rows
 from rebel_theory.solvers.feedback import reachable_rows, visited_rows
+from rebel_theory.solvers.linear_systems import spread
 
 States: TypeAlias = "str | ArrayLike"
 
@@ -75,7 +76,7 @@ class BoundOracle(ABC):
         return Feedback(
             weights=weights,
             signal=found.q_values,
-            visited=np.broadcast_to(self._visited(policy, found), weights.shape),
+            visited=spread(self._visited(policy, found), weights.shape),
         )
 
     def exact_pairs(self, policy: Policy, base: Base) -> FactorisedPairs:

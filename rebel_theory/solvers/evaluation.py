@@ -13,7 +13,15 @@ from rebel_theory.arrays import FloatArray, batch_products, expectation
 from rebel_theory.problems import ContextualBandit, FiniteHorizonMDP, Game, LinearMDP, Problem, TabularMDP
 from rebel_theory.problems.base import checking
 from rebel_theory.solvers.chains import TOLERANCE, Warm, evaluate_chains
-from rebel_theory.solvers.linear_systems import SMALL, Method, evaluate_dense, evaluate_sparse, rounding, rounding_of
+from rebel_theory.solvers.linear_systems import (
+    SMALL,
+    Method,
+    evaluate_dense,
+    evaluate_sparse,
+    rounding,
+    rounding_of,
+    spread,
+)
 
 
 @runtime_checkable
@@ -158,12 +166,12 @@ def evaluate_rows(
 
 @evaluate_rows.register
 def _(problem: ContextualBandit, probs: FloatArray, *_options: Any) -> Evaluation:
-    values = expectation(probs, problem.reward)  # (..., X)
+    values: FloatArray = np.add.reduce(probs * problem.reward, axis=-1)  # (..., X); rewards are finite
     lead = values.shape[:-1]
     return Evaluation(
         values=values,
-        q_values=np.broadcast_to(problem.reward, (*lead, *problem.reward.shape[-2:])),
-        occupancy=np.broadcast_to(problem.context_dist, values.shape),
+        q_values=spread(problem.reward, (*lead, *problem.reward.shape[-2:])),
+        occupancy=spread(problem.context_dist, values.shape),
         objective=expectation(problem.context_dist, values),
         mass=np.ones(lead),
         error_bound=rounding(problem.n_actions, problem.reward, values),
@@ -178,7 +186,7 @@ def _(problem: Game, probs: FloatArray, *_options: Any) -> Evaluation:
     return Evaluation(
         values=np.zeros(q.shape[:-1]),
         q_values=q,
-        occupancy=np.broadcast_to(problem.context_dist, q.shape[:-1]),
+        occupancy=spread(problem.context_dist, q.shape[:-1]),
         objective=objective,
         mass=np.ones(objective.shape),
         error_bound=0.0,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rebel_theory.arrays import FloatArray, batch_products
 from rebel_theory.problems import TabularMDP
 
+T = TypeVar("T", bound=np.generic)
 Method: TypeAlias = Literal["auto", "dense", "sparse", "iterative"]
 
 SMALL = 64  # up to here LAPACK called on the whole stack beats one factorisation used twice
@@ -26,7 +27,7 @@ class Solved:
     error_bound: float
 
 
-def spread(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+def spread(array: NDArray[T], shape: tuple[int, ...]) -> NDArray[T]:
     """Return ``np.broadcast_to(array, shape)``, at no cost where nothing is to be done."""
     return array if array.shape == shape else np.broadcast_to(array, shape)
 

@@ -53,3 +53,26 @@ def test_an_overflowing_step_is_refused():
     bandit = rt.ContextualBandit([[1e300, -1e300]])
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="NaN logits"):
         rt.run(bandit, rt.Rebel(1e300), n_iterations=2, oracle=rt.Sampled(20))
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("n_actions", [1, 2, 5, 8])
+def test_rows_side_by_side_are_solved_as_one_by_one(n_actions):
+    """Rows without data, in several components, and with weights whose reciprocals overflow; any lane, any number."""
+    rng = np.random.default_rng(n_actions)
+    counts = rng.poisson(1.5 / n_actions, size=(45, n_actions, n_actions)).astype(float)
+    counts[40] = 0.0
+    sums = rng.normal(size=counts.shape) * counts
+    counts[3] *= 1e-310
+    sums[3] *= 1e-310
+    counts[7] *= 1e15
+    sums[7] *= 1e15
+    one_by_one, found, last = (np.full((45, n_actions), np.nan) for _ in range(3))
+    with np.errstate(all="ignore"):
+        kernels.solve_rows(counts, sums, 0, 45, one_by_one)
+        kernels.solve_few_actions(counts, sums, 0, 45, found)
+        kernels.solve_few_actions(counts, sums, 44, 45, last)
+        kernels.solve_few_actions(counts, sums, 13, 45, last)
+    np.testing.assert_allclose(found, one_by_one, rtol=1e-12, atol=1e-13)
+    np.testing.assert_array_equal(last[13:], found[13:])
+    assert (found[40] == 0).all()
