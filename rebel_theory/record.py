@@ -14,6 +14,7 @@ from rebel_theory.policies import Policy
 from rebel_theory.problems import Game, Problem
 from rebel_theory.solvers.feedback import reference
 from rebel_theory.theory.bounds import curvature_bound
+from rebel_theory.theory.identity import regression_error, update_function
 from rebel_theory.trace import Trace
 
 _PARALLEL_FROM = 200_000  # cells of an update: about a millisecond on one thread
@@ -51,6 +52,7 @@ class Recorder:
         self._star_weights = self._members(found.weights, 1)
         self._shortfall = None if found.shortfall is None else self._members(found.shortfall, 2)
         self._eta = self._members(algorithm.eta, 0)
+        self._has_schedule = type(algorithm).eta_at is not Algorithm.eta_at
 
     def _members(self, array: NDArray[Any], trailing: int) -> NDArray[Any]:
         """Return ``array`` (..., and ``trailing`` axes) with one axis of all members, of length 1 if they share it."""
@@ -119,6 +121,10 @@ class Recorder:
             kernels.record_updates_in_blocks(*arguments, min(_BLOCKS, self._k), *found)
         else:
             kernels.record_updates(*arguments, 0, self._k, *found)
+        if self._has_schedule:  # the bound keeps one eta, eps_t has its own
+            own = update_function(previous.log_probs, policy.log_probs, self._algorithm.eta_at(t))
+            error = regression_error(own, exact.signal, previous.log_probs, log_mu, exact.weights)
+            self._error[t] = np.broadcast_to(error, self._lead).reshape(-1)
 
     def trace(self, final: Policy, seed: int, n_seeds: int) -> Trace:
         """Return the finished trace, with every leading axis written out."""

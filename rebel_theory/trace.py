@@ -26,14 +26,17 @@ class Trace:
     average_gap : shape (n_seeds, ..., T + 1)
         Mean gap of the iterates 0..t; in a game, the duality gap of their average policy.
     regression_error : shape (n_seeds, ..., T)
-        eps_t: the population REBEL loss of the update from t to t + 1 (signal units squared).
+        eps_t: the population REBEL loss of the update from t to t + 1 (signal units squared), with the step size
+        ``algorithm.eta_at(t)``.
     kl : shape (n_seeds, ..., T + 1)
         E_{d*} KL(pi* || pi_t) in nats.
     queries : shape (n_seeds, ..., T + 1)
         Cumulative reward queries (comparisons for a game); 0 for exact feedback.
     bound : dict of arrays (n_seeds, ..., T)
         After t + 1 updates: ``progress`` KL/(eta T), ``curvature`` eta B^2/2, ``misfit`` mean sqrt(C eps) and their
-        sum ``total``, in units of the gap: the bound of C1, C11 or P7 on ``average_gap[..., t]``.
+        sum ``total``, in units of the gap: the bound of C1, C11 or P7 on ``average_gap[..., t]``, all with the
+        constant ``step_size``. It holds for every algorithm, and says little about those whose steps are of another
+        size (see ``Algorithm.eta_at``).
     final_policy : Policy
         Leading axes (n_seeds, ...).
     probs : shape (n_seeds, ..., T + 1, S, A), or None

@@ -41,6 +41,15 @@ class Algorithm(ABC):
         """The step size as an array (...), its axes a batch."""
         return np.asarray(self.step_size, dtype=np.float64)
 
+    def eta_at(self, t: int) -> FloatArray:
+        """Return the step size (...) of update t = 0, 1, ...; ``eta`` unless the algorithm changes it by a schedule.
+
+        ``trace.regression_error`` is the loss of an update as a REBEL step of this size. ``trace.bound`` takes ``eta``
+        for every update: its identity holds for any sequence of policies with any constant, so the bound is true for
+        every algorithm, and tight only for those that move by about ``eta`` times the signal.
+        """
+        return self.eta
+
     @property
     def base_distribution(self) -> Base:
         """The distribution mu of the second answer, under which regression errors are reported."""

@@ -24,13 +24,14 @@ class EntropyNPG(Algorithm):
     .. math:: \pi_{t+1} \propto \pi_t^{1 - \eta\tau} \exp(\eta\, Q_\tau^{\pi_t})
 
     with the functional eta = eta_npg/(1-gamma) of the source's closed form. At eta tau = 1 it is soft policy iteration.
-    Soft values of an MDP are exact (a dense solve); in a bandit Q_tau is the reward, sampled or not. The recorded gap
-    is that of the reward alone: it stops at the bias of the regularised optimum.
+    Q_tau = r + gamma P V_tau, V_tau = E_pi[Q_tau - tau ln pi]. Soft values of an MDP are exact (a dense solve); in a
+    bandit Q_tau is the reward, sampled or not. The recorded gap is that of the reward alone: it stops at the bias of
+    the regularised optimum.
 
     Parameters
     ----------
     step_size : float or array
-        Functional eta; at most 1/temperature.
+        Functional eta; 1/temperature is used where it is more.
     temperature : float > 0
         tau.
     """

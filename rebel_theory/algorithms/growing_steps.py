@@ -54,12 +54,17 @@ class GrowingMirrorDescent(Algorithm):
                 [f"growth is {self.growth}, expected a finite number > 1: for constant steps use MirrorDescent"],
             )
 
+    def eta_at(self, t: int) -> FloatArray:
+        """Return growth^t eta_0, at most 1e100."""
+        with np.errstate(over="ignore"):
+            grown = self.eta * np.float64(self.growth) ** t
+        return np.asarray(np.minimum(grown, np.maximum(_LARGEST, self.eta)))
+
     def init(self, policy: Policy) -> State:
-        """Return the first policy and the first eta."""
-        return State(policy, self.eta)
+        """Return the first policy, before update 0."""
+        return State(policy, 0)
 
     def step(self, state: State, oracle: BoundOracle) -> State:
-        """Return the mirror step with eta_k, and eta_{k+1}."""
-        eta: FloatArray = state.memory
-        moved = MirrorDescent(eta, mirror_map=self.mirror_map).step(State(state.policy), oracle)
-        return State(moved.policy, np.minimum(eta * self.growth, np.maximum(_LARGEST, eta)))
+        """Return the mirror step with eta_k."""
+        moved = MirrorDescent(self.eta_at(state.memory), mirror_map=self.mirror_map).step(State(state.policy), oracle)
+        return State(moved.policy, state.memory + 1)

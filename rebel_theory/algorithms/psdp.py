@@ -21,7 +21,9 @@ class Psdp(Algorithm):
 
     Update t makes pi_h greedy for Q_h of the policies that follow, h = H - 1 - (t mod H), in the rows that are met;
     ties share. With exact feedback that meets every state (a restart distribution, or a first policy that does) the
-    policy is optimal after H updates; sampled feedback makes the greedy choice among the actions that were seen.
+    policy is optimal after H updates; sampled feedback makes the greedy choice among the actions that were seen. The
+    source's baseline distributions mu_h are the rows' weights: those of the current policy, whose steps before h are
+    still the first policy's in the first H updates, or a restart distribution's.
 
     Parameters
     ----------

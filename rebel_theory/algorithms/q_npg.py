@@ -19,7 +19,7 @@ from rebel_theory.policies.parametric import ParametricPolicy
 
 @dataclass(frozen=True, eq=False)
 class QNpg(Algorithm):
-    r"""Regress Q, not the advantage, on the features of the logits (Agarwal et al. 2021, JMLR 22, section 6.1).
+    r"""Regress Q, not the advantage, on the features of the logits (Agarwal et al. 2021, JMLR 22, section 6).
 
     .. math::
         \theta_{t+1} = \theta_t + \eta w_t, \qquad
@@ -32,7 +32,8 @@ class QNpg(Algorithm):
     Parameters
     ----------
     step_size : float or array
-        The functional eta; the source's is (1 - gamma) eta with its normalisation of Q.
+        The functional eta, which is the source's in its section 6: theta + eta w, without the 1/(1-gamma) that its
+        tabular NPG has.
     """
 
     name: ClassVar[str] = "Q-NPG"

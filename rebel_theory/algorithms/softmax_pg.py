@@ -32,7 +32,7 @@ class PolicyGradient(Algorithm):
     key: ClassVar[str] = "pg"
     source: ClassVar[str] = "Williams 1992; Mei et al. 2020 (ICML), update 1"
     update: ClassVar[str] = "theta_{t+1} = theta_t + eta E[g A]"
-    conditions: ClassVar[str] = "exact, tabular, eta <= 2/5 in a bandit with rewards in [0, 1] (Mei et al., Theorem 2)"
+    conditions: ClassVar[str] = "exact, tabular, eta = 2/5 in a bandit with rewards in [0, 1] (Mei et al., Theorem 2)"
     rate: ClassVar[str] = "gap <= 5/(c^2 T), c = min_t pi_t(a*), which a bad start makes as small as it likes (C9)"
 
     step_size: ArrayLike

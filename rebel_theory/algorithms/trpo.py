@@ -26,9 +26,9 @@ class Trpo(Algorithm):
         \max_\theta\; E_{x\sim d, y\sim\pi_t}\Big[\frac{\pi_\theta(y|x)}{\pi_t(y|x)} A\Big]
         \quad\text{s.t.}\quad E_x KL(\pi_t \| \pi_\theta) \le \delta.
 
-    The direction is F^+ E[g A]; the first try is the length at which the quadratic model of the divergence meets the
-    constraint, sqrt(2 delta / E[(g . x)^2]), halved until the constraint holds and the surrogate does not fall. After
-    60 halvings the policy stays.
+    The direction is x = F^+ E[g A]; the first try is the length at which the quadratic model of the divergence meets
+    the constraint, sqrt(2 delta / (x . F x)) with E[g A] for F x (equal when the solver is exact), halved until the
+    constraint holds and the surrogate does not fall. After 60 halvings the policy stays.
 
     Parameters
     ----------

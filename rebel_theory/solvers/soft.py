@@ -11,6 +11,7 @@ from rebel_theory.problems import InvalidProblemError, TabularMDP
 from rebel_theory.solvers.evaluation import q_from_values
 
 _ROUNDS = 500
+_EPSILON = float(np.finfo(np.float64).eps)
 _DENSE_STATES = 4000  # the transition of a policy is written out and solved by LAPACK
 
 
@@ -58,7 +59,7 @@ def soft_solve(problem: TabularMDP, temperature: float) -> SoftSolution:
     """Return the optimal regularised values by soft policy iteration, Newton's method on the soft Bellman equation.
 
     The residual of V = tau ln sum exp(Q/tau), a contraction with modulus gamma, bounds the error by
-    residual / (1 - gamma).
+    (residual + its rounding) / (1 - gamma).
 
     Raises
     ------
@@ -73,15 +74,21 @@ def soft_solve(problem: TabularMDP, temperature: float) -> SoftSolution:
         raise InvalidProblemError("soft_solve", faults)
     log_policy = np.full((*problem.batch_shape, problem.n_states, problem.n_actions), -np.log(problem.n_actions))
     best: tuple[float, FloatArray, FloatArray, FloatArray] | None = None
+    previous = np.full(log_policy.shape[:-1], -np.inf)
     for _ in range(_ROUNDS):
         values, q = soft_values(problem, log_policy, temperature)
         largest = q.max(axis=-1, keepdims=True)
         backed_up = largest[..., 0] + temperature * np.log(np.exp((q - largest) / temperature).sum(axis=-1))
         residual = float(np.abs(backed_up - values).max())
         log_policy = log_softmax(q / temperature)
-        if best is not None and not residual < best[0]:
-            break  # at rounding
-        best = (residual, values, q, log_policy)
+        scale = max(float(np.abs(q).max()), float(np.abs(values).max()))
+        residual += _EPSILON * (problem.n_states + problem.n_actions + 8) * scale  # its own rounding
+        risen = float((values - previous).max()) > 8 * _EPSILON * scale / (1 - gamma)
+        if best is not None and residual >= best[0] and not risen:
+            break  # values rise with every policy, residuals need not fall: only both together mean the end
+        if best is None or residual < best[0]:
+            best = (residual, values, q, log_policy)
+        previous = values
     assert best is not None
     residual, values, q, log_policy = best
     return SoftSolution(values, q, log_policy, residual / (1 - gamma))
