@@ -27,7 +27,7 @@ class GrowingMirrorDescent(Algorithm):
     ----------
     step_size : float or array
         The first eta.
-    growth : float > 1
+    growth : float > 1, or an array of the step size's shape
         Linear convergence asks for vartheta/(vartheta - 1) at least, vartheta = |d*/rho|_inf/(1-gamma):
         :func:`rebel_theory.theory.bounds.growth_factor` gives it; 1/gamma serves where rho is the stationary
         distribution of the optimal policy.
@@ -42,22 +42,24 @@ class GrowingMirrorDescent(Algorithm):
     rate: ClassVar[str] = "gap <= (1 - 1/vartheta)^k (gap_0 + D_0/((1-gamma) eta_0 (vartheta - 1))) (C6)"
 
     step_size: ArrayLike
-    growth: float = 2.0
+    growth: ArrayLike = 2.0
     mirror_map: Literal["kl", "euclidean"] | MirrorMap = "kl"
 
     def __post_init__(self) -> None:
         check_step_size("GrowingMirrorDescent", self.step_size)
         as_mirror_map(self.mirror_map)
-        if not 1 < self.growth < np.inf:
+        growth = np.asarray(self.growth, dtype=np.float64)
+        bad = growth[~((growth > 1) & (growth < np.inf))]
+        if bad.size:
             raise InvalidProblemError(
                 "GrowingMirrorDescent",
-                [f"growth is {self.growth}, expected a finite number > 1: for constant steps use MirrorDescent"],
+                [f"growth is {bad[0]}, expected a finite number > 1: for constant steps use MirrorDescent"],
             )
 
     def eta_at(self, t: int) -> FloatArray:
         """Return growth^t eta_0, at most 1e100."""
         with np.errstate(over="ignore"):
-            grown = self.eta * np.float64(self.growth) ** t
+            grown = self.eta * np.asarray(self.growth, dtype=np.float64) ** t
         return np.asarray(np.minimum(grown, np.maximum(_LARGEST, self.eta)))
 
     def init(self, policy: Policy) -> State:

@@ -274,7 +274,7 @@ def test_refuel_is_the_regression_over_steps_states_and_pairs(seed):
 def test_refuel_fits_all_turns_jointly(seed):
     """Features that are the same at every step: one theta from all (h, s, y, y')."""
     rng = np.random.default_rng(seed)
-    case = make("horizon", rng, s=3, a=2)
+    case = make("horizon", rng, s=4, a=3)  # more rows than features: their weights count
     shape = case.raw["reward"].shape
     shared = np.broadcast_to(rng.standard_normal((*shape[1:], 3)), (*shape, 3))
     policy = rt.LogLinearPolicy(shared, rng.standard_normal(3))
@@ -526,8 +526,9 @@ def test_regression_errors_are_meant_with_the_step_that_was_taken():
     assert trace.bound["misfit"][0, 0] < 1e-10
     assert trace.bound["misfit"][0, -1] > 0.01  # the bound keeps the constant step: what grew is misfit
     np.testing.assert_allclose(trace.bound["progress"], constant.bound["progress"])
-    two = rt.run(case.problem, rt.GrowingMirrorDescent([0.3, 0.6], growth=1.3), n_iterations=20)
+    two = rt.run(case.problem, rt.GrowingMirrorDescent([0.3, 0.6], growth=[1.3, 1.5]), n_iterations=20)
     np.testing.assert_allclose(two.bound["total"][:, 0], trace.bound["total"])
+    np.testing.assert_allclose(two.gap[:, 0], trace.gap)
     assert two.regression_error.max() < 1e-20
 
 
@@ -559,7 +560,7 @@ def test_the_recorded_bound_is_true_for_every_algorithm(key, kind):
         (lambda: rt.EntropyNPG(1.0, temperature=0.0), "temperature is 0.0"),
         (lambda: rt.EntropyNPG(1.0, temperature=np.inf), "temperature is inf"),
         (lambda: rt.GrowingMirrorDescent(1.0, growth=1.0), "growth is 1.0.*use MirrorDescent"),
-        (lambda: rt.GrowingMirrorDescent(1.0, growth=np.inf), "growth is inf"),
+        (lambda: rt.GrowingMirrorDescent(1.0, growth=[2.0, np.inf]), "growth is inf"),
         (lambda: rt.GrowingMirrorDescent(1.0, mirror_map="cubic"), "'cubic' is not a mirror map"),
         (lambda: soft_solve(make("mdp", np.random.default_rng(0)).problem, 0.0), "temperature is 0.0"),
     ],
