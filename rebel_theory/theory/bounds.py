@@ -139,6 +139,21 @@ def entropy_npg_bound(
     return constant * discount * (1 - eta * tau) ** _a(n_updates)
 
 
+def gradient_half_time(best: ArrayLike, step_size: ArrayLike, lead: ArrayLike) -> FloatArray:
+    """Return (1-p)/(2 eta Delta p (1+p)): C9, the fewest updates in which softmax PG halves the gap of a bandit.
+
+    One best arm of probability p = ``best`` at the start, ``lead`` Delta over equal others. By Jensen's inequality
+    ln p rises by at most 2 eta Delta p an update, so 1/p falls by at most 2 eta Delta; half the gap is p = (1 + p_0)/2.
+    """
+    p = _a(best)
+    return (1 - p) / (2 * _a(step_size) * _a(lead) * p * (1 + p))
+
+
+def natural_half_time(best: ArrayLike, step_size: ArrayLike, lead: ArrayLike) -> FloatArray:
+    """Return 1 + ln(1 + 1/p)/(eta Delta): C9, NPG's most updates there; the odds of the best grow by exp(eta Delta)."""
+    return 1 + np.log1p(1 / _a(best)) / (_a(step_size) * _a(lead))
+
+
 def shift_floor(concentrability: ArrayLike, regression_error: ArrayLike) -> FloatArray:
     """Return sqrt(C eps): C8, the floor that distribution shift alone can cause; its constant 1 is attained."""
     return misfit_bound(concentrability, regression_error)
