@@ -28,6 +28,7 @@ Maker: TypeAlias = Callable[[FloatArray, float], Algorithm]
 SHAPES = ((1, 2), (2, 2), (3, 5), (10, 3), (15, 2))  # (S, A)
 DISCOUNTS = (0.1, 0.5, 0.9, 0.99)  # at 0 both sides are 0
 N_UPDATES = 80
+LEAST = 1e-6  # share of the first bound, below which rounding could decide
 
 
 class HardValues(Algorithm):
@@ -84,6 +85,7 @@ def _measure(
     t = np.arange(N_UPDATES)
     bound = entropy_npg_bound(error[:, :1], distance[:, None], npg_step[:, None], temperature, t, mdp.discount)
     ratio = np.divide(error[:, 1:], bound, out=np.zeros_like(bound), where=error[:, 1:] > 0)
+    ratio = np.where(bound > LEAST * bound[:, :1], ratio, 0.0)
     place = ratio.argmax(axis=-1)
     pick = np.arange(len(share)), place
     return pd.DataFrame(
