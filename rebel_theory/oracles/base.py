@@ -43,14 +43,18 @@ class BoundOracle(ABC):
         self.problem = problem
         self._restart = None if isinstance(states, str) else _restart_rows(problem, states)
         self._reachable = reachable_rows(problem) if self._restart is None else self._restart > 0
-        self._latest: tuple[Policy, Evaluation] | None = None
+        self._known: list[tuple[Policy, Evaluation]] = []  # the latest last
 
     def evaluate(self, policy: Policy) -> Evaluation:
         """Return the exact evaluation of a policy (rows form), computed once a policy."""
-        if self._latest is None or self._latest[0] is not policy:
-            warm = None if self._latest is None else Start.at(self._latest[1])  # of the iterate before
-            self._latest = (policy, evaluate_rows(self.problem, policy.probs, "auto", warm))
-        return self._latest[1]
+        for known, found in self._known:
+            if known is policy:
+                return found
+        warm = Start.at(self._known[-1][1]) if self._known else None  # of the policy before
+        found = evaluate_rows(self.problem, policy.probs, "auto", warm)
+        # two: a step may ask about one policy on the way, and the record about the one that it started from
+        self._known = [*self._known[-1:], (policy, found)]
+        return found
 
     def sampling_weights(self, policy: Policy) -> FloatArray:
         """Return the law of the sampled rows (..., S): d_pi, or the restart distribution nu."""
