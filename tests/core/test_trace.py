@@ -199,3 +199,17 @@ def test_the_stated_error_is_of_the_worst_iterate_not_of_the_last(sign):
     errors = [rt.evaluate(bandit, pi).error_bound for pi in trace.probs[0]]
     assert np.argmax(errors) == (10 if sign > 0 else 0)
     assert trace.evaluation_error == pytest.approx(max(errors), rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize(("name", "per_step"), [("Rebel", 1), ("Egpo", 2)])
+def test_no_policy_is_evaluated_twice(name, per_step, monkeypatch):
+    from rebel_theory.oracles import base
+
+    calls, real = [], base.evaluate_rows
+    monkeypatch.setattr(base, "evaluate_rows", lambda *a: calls.append(1) or real(*a))
+    game = rt.PreferenceGame([[0.5, 0.8, 0.3], [0.2, 0.5, 0.9], [0.7, 0.1, 0.5]])
+    rt.von_neumann_winner(game)
+    rt.run(game, getattr(rt, name)(0.1), n_iterations=1)  # what is known of the problem is kept from here on
+    calls.clear()
+    rt.run(game, getattr(rt, name)(0.1), n_iterations=10, policy=[[0.2, 0.3, 0.5]])
+    assert len(calls) == 1 + 10 * per_step
