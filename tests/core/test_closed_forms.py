@@ -163,6 +163,8 @@ def test_bounds_by_hand():
     np.testing.assert_allclose(bounds.shift_floor(4.0, 0.25), 1.0)
     np.testing.assert_allclose(bounds.growing_steps_bound(1.0, 2.0, 3.0, 4.0, 1, 0.5), 2 / 3 * 1.5)
     np.testing.assert_allclose(bounds.entropy_npg_bound(1.0, 2.0, 0.25, 0.5, 1, 0.5), 2.5 * 0.5 * 0.875)
+    np.testing.assert_allclose(bounds.gradient_half_time(0.5, 0.5, 0.5), 4 / 3)  # 1/2 over 2/4 * 1/2 * 3/2
+    np.testing.assert_allclose(bounds.natural_half_time(1 / 3, 2.0, 0.5), 1 + np.log(4))
 
 
 def test_divergences_by_hand():

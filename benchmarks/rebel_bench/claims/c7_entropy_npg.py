@@ -73,7 +73,8 @@ def _errors(
     q = [soft_values(mdp, log_probs[..., t, :, :], temperature)[1] for t in range(N_UPDATES + 1)]
     error = np.stack([np.abs(best.q_values - x).max(axis=(-2, -1)) for x in q], axis=-1)
     distance = np.abs(best.log_policy - log_probs[..., 0, :, :]).max(axis=(-2, -1))
-    return np.maximum(error - 2 * best.error_bound, 0.0), distance
+    rounding = min(2 * best.error_bound, 1e-9 * (1 + float(np.abs(best.q_values).max())))  # no excuse for a bad solve
+    return np.maximum(error - rounding, 0.0), distance
 
 
 def _measure(
