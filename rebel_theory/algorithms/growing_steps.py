@@ -49,6 +49,9 @@ class GrowingMirrorDescent(Algorithm):
         check_step_size("GrowingMirrorDescent", self.step_size)
         as_mirror_map(self.mirror_map)
         growth = np.asarray(self.growth, dtype=np.float64)
+        if growth.shape not in ((), self.eta.shape):  # its axes would meet the axis of seeds
+            what = f"growth has shape {growth.shape}, expected a number, or the step size's shape {self.eta.shape}"
+            raise InvalidProblemError("GrowingMirrorDescent", [what])
         bad = growth[~((growth > 1) & (growth < np.inf))]
         if bad.size:
             raise InvalidProblemError(
