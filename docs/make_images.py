@@ -11,6 +11,8 @@ import pandas as pd
 import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench import style
+from rebel_bench.claims import p3_optimism
+from rebel_bench.registry import find_claims
 from rebel_bench.speed.drawing import draw_png
 
 STEP_SIZE = 10.0  # values are at most 0.54 here, so that eta q is of the order of a logit
@@ -56,9 +58,29 @@ def equivalence(path: Path) -> None:
         fig.savefig(path, dpi=300, metadata={"Software": None})
 
 
+def claim(id: str, path: Path) -> None:
+    """Draw the figure of a claim that needs no cases."""
+    found = next(c for c in find_claims() if c.id == id)
+    assert found.figure is not None
+    with style.figure("neurips", found.panels) as fig:
+        found.figure(fig, pd.DataFrame(), pd.DataFrame())
+        fig.savefig(path, dpi=200, metadata={"Software": None})
+
+
+def last_iterates(path: Path, soccer: Path) -> None:
+    """Draw the figure of claim P3 with the soccer game below rock-paper-scissors."""
+    games = {"rock-paper-scissors": envs.rock_paper_scissors(), "ten soccer agents": envs.from_win_matrix(soccer)}
+    with style.figure("neurips", (2, 2)) as fig:
+        p3_optimism.draw_games(fig, games, 100_000, 1e-6)
+        fig.savefig(path, dpi=200, metadata={"Software": None})
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
     folder.mkdir(parents=True, exist_ok=True)
     equivalence(folder / "equivalence.png")
     if (IMAGES / "speed.csv").exists():  # measured; see make_speed.py
         draw_png(pd.read_csv(IMAGES / "speed.csv"), folder / "speed.png")
+    claim("P6", folder / "reward-models.png")
+    if len(sys.argv) > 2:
+        last_iterates(folder / "last-iterates.png", Path(sys.argv[2]))

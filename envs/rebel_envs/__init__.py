@@ -29,6 +29,7 @@ from rebel_envs.linear_mdps import hard_linear_mdp, low_rank_garnet, simplex_lin
 from rebel_envs.random_mdps import garnet, random_finite_horizon, random_mdp
 from rebel_envs.raters import condorcet_cycle, random_bradley_terry_game, random_rater_mixture, rater_mixture
 from rebel_envs.registry import describe, make, names
+from rebel_envs.type_chart import type_chart
 from rebel_envs.win_matrices import NamedGame, from_win_matrix
 
 __all__ = [
@@ -64,5 +65,6 @@ __all__ = [
     "rock_paper_scissors",
     "shift_bandit",
     "simplex_linear_mdp",
+    "type_chart",
     "worst_case_bandit",
 ]

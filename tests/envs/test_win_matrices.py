@@ -1,3 +1,5 @@
+import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,8 @@ import pytest
 
 import rebel_envs as envs
 from rebel_theory.problems import InvalidProblemError, PreferenceGame
+from rebel_theory.solvers.games import von_neumann_winner
+from rebel_theory.theory.tournament import condorcet_winner, smith_set
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 P = np.array([[0.5, 0.2, 0.9], [0.8, 0.5, 0.4], [0.1, 0.6, 0.5]])
@@ -94,6 +98,34 @@ def test_single_games_are_counts_and_self_play_is_ignored():
 def test_the_measured_cycle_has_its_closed_form():
     game = envs.make("measured-cycle")
     np.testing.assert_allclose(game.payoff[0] @ [0.2, 0.4, 0.6], 0, atol=1e-15)
+
+
+def test_the_type_chart_has_its_known_facts():
+    game = envs.make("type-chart")
+    assert (game.n_actions, smith_set(game), condorcet_winner(game)) == (18, tuple(range(18)), None)
+    p, at = game.preference[0], {name: i for i, name in enumerate(game.names)}
+    assert p[at["grass"], at["water"]] == p[at["water"], at["fire"]] == p[at["fire"], at["grass"]] == 0.8
+    assert p[at["ghost"], at["normal"]] == 0.5  # neither hurts the other
+    assert p[at["fairy"], at["dragon"]] == 1
+    assert von_neumann_winner(game).unique is False
+
+
+def test_the_type_chart_is_poke_envs():
+    """Their entry [defender]["damageTaken"][attacker]: 0 usual, 1 twice, 2 half, 3 none."""
+    package = importlib.util.find_spec("poke_env")
+    if package is None:
+        pytest.skip("poke-env is not installed")
+    folder = Path(package.submodule_search_locations[0])
+    chart = json.loads((folder / "data/static/typechart/gen9typechart.json").read_text(encoding="utf-8"))
+    factor = {0: 1.0, 1: 2.0, 2: 0.5, 3: 0.0}
+    names = envs.type_chart().names
+    damage = [[factor[chart[d]["damageTaken"][a.capitalize()]] for d in names] for a in names]
+    expected = [
+        [0.5 if damage[i][j] + damage[j][i] == 0 else damage[i][j] / (damage[i][j] + damage[j][i]) for j in range(18)]
+        for i in range(18)
+    ]
+    assert set(names) == set(chart) - {"stellar"}
+    np.testing.assert_allclose(envs.type_chart().preference[0], expected, atol=1e-15)
 
 
 BAD = {

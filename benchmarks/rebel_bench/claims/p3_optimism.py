@@ -83,15 +83,20 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw last and average iterates of five algorithms on rock-paper-scissors and on a game of ten answers."""
+    games = {
+        "rock-paper-scissors": envs.rock_paper_scissors(),
+        "ten answers, three played": envs.random_game(10, seed=DRAWN_GAME),
+    }
+    draw_games(fig, games, DRAWN_UPDATES, 3e-5)
+
+
+def draw_games(fig: Figure, games: dict[str, rt.PreferenceGame], n_updates: int, lowest: float) -> None:
+    """Draw a row of panels for each of two games: duality gaps of last and average iterates, off equilibrium."""
     from rebel_bench.game import versus, versus_figure
 
     fig.set_layout_engine("constrained")
     fig.set_figheight(0.78 * float(fig.get_figwidth()))
     axes = fig.subplots(2, 2, sharex=True, sharey="row")
-    games = {
-        "rock-paper-scissors": envs.rock_paper_scissors(),
-        "ten answers, three played": envs.random_game(10, seed=DRAWN_GAME),
-    }
     algorithms: dict[str, Algorithm] = {
         "MWU": rt.MirrorDescent(DRAWN_STEP),
         "OMWU": rt.Omwu(DRAWN_STEP),
@@ -100,14 +105,14 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         "Nash-MD": rt.NashMD(DRAWN_STEP),
     }
     for row, (name, game) in zip(axes, games.items(), strict=True):
-        found = versus.compare(game, algorithms, step_size=DRAWN_STEP, n_iterations=DRAWN_UPDATES)
+        found = versus.compare(game, algorithms, step_size=DRAWN_STEP, n_iterations=n_updates)
         for ax, average in zip(row, (False, True), strict=True):
             versus_figure.curves(ax, found, average=average)
             ax.set_title(f"{name}: {'average' if average else 'last'} iterate", fontsize=8)
-        t = np.array([200.0, DRAWN_UPDATES])
+        t = np.array([200.0, n_updates])
         row[1].plot(t, 1 / t, color="black", linewidth=0.8)
-        row[1].text(400, 6e-4, "slope $-1$", fontsize=7, ha="center")
-        row[0].set_ylim(bottom=3e-5)
+        row[1].text(350, 3e-4, "slope $-1$", fontsize=7, ha="center")
+        row[0].set_ylim(bottom=lowest)
         row[0].set_ylabel("duality gap (payoff)")
     for ax in axes[1]:
         ax.set_xlabel("updates $t$")
