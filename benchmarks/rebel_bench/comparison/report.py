@@ -64,7 +64,7 @@ def markdown(results: Any, spec: ComparisonSpec) -> str:
     queries = {p: int(results[results["problem"] == p]["queries"].iloc[0]) for p in problems}
     rows = ["| | " + " | ".join(f"{p} ({queries[p]:,})" for p in problems) + " |", "|---" * (len(problems) + 1) + "|"]
     for algorithm in algorithms:
-        cells = (_words(results, problem, algorithm)[0].replace("*", "\\*") for problem in problems)
+        cells = (_words(results, problem, algorithm)[0].strip().replace("*", "\\*") for problem in problems)
         rows.append(f"| {algorithm} | " + " | ".join(cells) + " |")
     first = (f"{results[results['problem'] == p]['first_gap'].mean():.3g}" for p in problems)
     rows.append("| (first policy) | " + " | ".join(first) + " |")
