@@ -1,0 +1,58 @@
+"""What the game claims measure, against plain readings of their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import rebel_envs as envs
+import rebel_theory as rt
+from rebel_bench.claims import p3_optimism, p5_nash_md, p6_reward_models
+from rebel_theory.theory.bradley_terry import bradley_terry
+
+
+def test_p3_potential_is_that_of_plain_hedge_on_the_same_signals():
+    """z_t prop. to pi_0 exp(eta (q_1 + ... + q_{t-1})), summed up here instead of read off the iterates."""
+    eta, game = p3_optimism.STEP_SIZE, envs.random_game(4, seed=2, n_instances=2)
+    first = np.array([0.1, 0.2, 0.3, 0.4])
+    trace = rt.run(game, rt.Omwu(eta), n_iterations=30, policy=np.tile(first, (1, 2, 1, 1)), keep_policies=True)
+    found = p3_optimism._potential(game, trace.probs[0, :, :, 0])
+    assert found.shape == (2, 30)
+    for i in range(2):
+        payoff, iterates = game.payoff[i, 0], trace.probs[0, i, :, 0]
+        winner = rt.von_neumann_winner(rt.PreferenceGame(game.preference[i])).policy.reshape(-1)
+        for t in (1, 2, 17, 30):
+            z = first * np.exp(eta * sum((payoff @ p for p in iterates[1:t]), np.zeros(4)))
+            z /= z.sum()
+            played = winner > 0
+            far = (winner[played] * np.log(winner[played] / z[played])).sum()
+            near = (z * np.log(z / iterates[t - 1])).sum()
+            assert found[i, t - 1] == pytest.approx(far + near / 16, abs=1e-12)
+
+
+def test_p5_control_is_hedge_with_the_theorems_steps():
+    game, tau = rt.PreferenceGame([[0.5, 0.9], [0.1, 0.5]]), 0.5  # the signal's difference is 0.8 everywhere
+    p = rt.run(game, p5_nash_md.Unmixed(1 / tau), n_iterations=3, keep_policies=True).probs[0, :, 0]
+    steps = [2 / (tau * (t + 2)) for t in range(3)]
+    assert_allclose(np.log(p[:, 0] / p[:, 1]), 0.8 * np.cumsum([0, *steps]), rtol=1e-12)
+
+
+def test_p6_measures_the_rlhf_optimum_of_the_bradley_terry_fit():
+    game = envs.type_chart()
+    cases = p6_reward_models._measure("types", game, 64)
+    strengths = bradley_terry(game.preference[0]).strengths
+    for beta, gap in zip(cases["beta"], cases["dpo"], strict=True):
+        p = np.exp((strengths - strengths.max()) / beta)
+        p /= p.sum()
+        assert gap == pytest.approx(2 * (game.payoff[0] @ p).max(), abs=2e-3)  # DPO's ridge of 1e-6, over beta
+    trace = rt.run(game, rt.Rebel(np.sqrt(2 * np.log(18) / 64)), n_iterations=64)
+    assert_allclose(cases["rebel"], trace.average_gap[0, -1], rtol=1e-9)
+    assert_allclose(cases["value"], cases["dpo"] / cases["rebel"], rtol=1e-12)
+
+
+def test_p6_games_have_no_condorcet_winner():
+    games = p6_reward_models._games(np.random.default_rng(0), 5, envs.random_rater_mixture, cyclic=True)
+    assert games.preference.shape == (5, 1, 8, 8)
+    ahead = (games.preference[:, 0] > 0.5).sum(axis=-1)
+    assert (ahead.max(axis=-1) < 7).all()
