@@ -27,8 +27,8 @@ DRAWN_GAME = 17  # a random game of ten whose winner plays three, as in the socc
 
 def _instances(rng: Generator, scale: Scale, algorithm: Algorithm) -> pd.DataFrame:
     """Return the largest rise of the potential on random games, and the gap left on rock-paper-scissors."""
-    n = scale.cases(quick=20, paper=200, full=2_000)
-    n_updates = scale.cases(quick=2_000, paper=4_000, full=10_000)
+    n = scale.cases(quick=20, paper=200, full=1_000)
+    n_updates = scale.cases(quick=2_000, paper=4_000, full=5_000)
     rows = []
     for a in (3, 5, 10):
         game = rt.PreferenceGame(random_preferences(rng, n, 1, a))

@@ -52,8 +52,8 @@ def nash_md(tau: float, reference: FloatArray) -> Algorithm:
 
 def _instances(rng: Generator, scale: Scale, make: Make) -> pd.DataFrame:
     """Return KL(pi*_tau||pi_T) and its bound; half of the references are uniform."""
-    n = scale.cases(quick=8, paper=60, full=500)
-    last = scale.cases(quick=1_024, paper=8_192, full=65_536)
+    n = scale.cases(quick=8, paper=60, full=200)
+    last = scale.cases(quick=1_024, paper=8_192, full=32_768)
     rows = []
     for a in ACTIONS:
         for tau in TEMPERATURES:

@@ -123,7 +123,7 @@ CLAIM = Claim(
     id="P6",
     title="a reward model fails",
     statement="DPO's optimum on unlimited data, at every beta from 0.01 to 3, keeps a duality gap at least twice that "
-    "of the average of T = 4096 updates of preference REBEL, which goes to 0: in the mean over random mixtures of "
+    "of the average of T >= 4096 updates of preference REBEL, which goes to 0: in the mean over random mixtures of "
     "three raters without a Condorcet winner, on a measured cycle, and on the type chart.",
     latex=r"\mathrm{DG}\big(\pi_{\mathrm{ref}}\,e^{\hat r_{BT}/\beta}/Z\big) \ge 2\,"
     r"\mathrm{DG}\Big(\frac1T\sum_{t\le T}\pi_t\Big)",
