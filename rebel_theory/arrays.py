@@ -36,12 +36,6 @@ def safe_log(probabilities: FloatArray) -> FloatArray:
     return result
 
 
-def sigmoid(x: FloatArray) -> FloatArray:
-    """Return 1 / (1 + exp(-x)) with full relative accuracy in both tails."""
-    result: FloatArray = np.exp(-np.logaddexp(0.0, -x))
-    return result
-
-
 def expectation(weights: FloatArray, values: FloatArray) -> FloatArray:
     """Return ``sum_a weights[..., a] values[..., a]`` with ``0 * inf = 0``, shape (...)."""
     shape = weights.shape if weights.shape == values.shape else np.broadcast_shapes(weights.shape, values.shape)

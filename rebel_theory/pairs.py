@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rebel_theory.arrays import BoolArray, FloatArray, expectation, log_softmax, sigmoid
+from rebel_theory.arrays import BoolArray, FloatArray, expectation, log_softmax, whole
 
 _PARALLEL_FROM = 100_000
 
@@ -56,29 +56,19 @@ class FactorisedPairs:
     visited: BoolArray
 
     def potentials(self) -> FloatArray:
-        r"""Return the min-norm solution of the pair regression, shape (..., S, A).
+        """Return the min-norm solution of the pair regression, shape (..., S, A), in O(A) a row."""
+        from rebel_theory.kernels.factorised import solve_factorised_rows
 
-        The normal equations of a row are L z = L q with L = D - pi mu^T - mu pi^T, D = diag(pi + mu): a diagonal
-        plus rank two, solved in O(A) by elimination of alpha = mu . z in the gauge pi . z = 0. The shares
-        pi/(pi + mu) are formed from log-probabilities: weights of 1e-300 are as exact as weights of 1/2.
-        """
-        q, pi, on_policy = self.signal, np.exp(self.log_pi), self.log_mu is self.log_pi
-        sampled = self.log_pi > -np.inf  # (..., S, A)
-        q_pi = expectation(pi, q)[..., None]
-        if on_policy:  # the same numbers, formed once
-            mu, q_mu, share = pi, q_pi, np.where(sampled, 0.5, 0.0)
-        else:
-            mu, sampled = np.exp(self.log_mu), sampled | (self.log_mu > -np.inf)
-            q_mu = expectation(mu, q)[..., None]
-            with np.errstate(invalid="ignore"):
-                share = np.where(sampled, sigmoid(self.log_pi - self.log_mu), 0.0)  # pi / (pi + mu)
-        scaled = share * (q - q_mu) + (1 - share) * (q - q_pi)  # D^{-1} L q
-        alpha = expectation(mu, scaled) / (1 - expectation(mu, share))
-        z = scaled + share * alpha[..., None]
-        met = sampled & self.visited[..., None]
-        z = np.where(met, z, 0.0)
-        mean = np.add.reduce(z, axis=-1, keepdims=True) / np.maximum(np.add.reduce(sampled, axis=-1, keepdims=True), 1)
-        return np.where(met, z - mean, 0.0)
+        shape = np.broadcast_shapes(self.log_pi.shape, self.log_mu.shape, self.signal.shape)
+        rows, z = (-1, shape[-1]), whole(self.signal, shape)
+        log_pi = whole(self.log_pi, shape).reshape(rows)
+        pi = np.exp(log_pi)
+        log_mu, mu = log_pi, pi
+        if self.log_mu is not self.log_pi:
+            log_mu = whole(self.log_mu, shape).reshape(rows)
+            mu = np.exp(log_mu)
+        solve_factorised_rows(pi, mu, log_pi, log_mu, whole(self.visited, shape[:-1]).reshape(-1), z.reshape(rows))
+        return z
 
     def tilted(self, log_probs: FloatArray, step_size: FloatArray) -> FloatArray:
         """Return log-softmax(log_probs + step_size * potentials), shape (..., S, A)."""

@@ -21,7 +21,8 @@ class Bench:
     machine. The exit code is 1 if plain NumPy and ours disagree, 2 for a wrong option; a target that is missed
     is reported, and is no error.
 
-    Suites: batches, counted, evaluation, exact, games, linear, optimal, regression, sampling, sparse.
+    Suites: batches, counted, evaluation, exact, games, linear, optimal, regression, sampling, sparse,
+    updates.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:

@@ -106,7 +106,7 @@ def test_short_calls_are_repeated_within_a_timing():
     clock = FakeClock()
     case = Case("thing", {OURS: clock.side([1.1e-5]), "NumPy": clock.side([4.4e-5], work=4.0)}, 0.0)
     mine, theirs = measure.measure("toy", plan(case), clock=clock)
-    assert (mine.calls, theirs.calls) == (182, 46)
+    assert (mine.calls, theirs.calls) == (455, 114)
     assert mine.seconds == pytest.approx(1.1e-5)
     assert theirs.ratio == pytest.approx(1.0)
 
@@ -215,7 +215,33 @@ def test_the_issues_table_of_targets_is_all_there():
     """By hand, once more: an edit of a bound has to be made twice."""
     bounds = sorted(target.bound for target in targets.TARGETS)
     assert bounds == sorted(
-        [7e-9, 1000, 3, 3, 30e-9, 25, 1.7, 3, 5e-3, 4, 1e-10, 2, 3, 8, 1.3, np.inf, 0.6, 0.6, 0.6, 0.6, 7, 1.4, 100, 2]
+        [
+            7e-9,
+            1000,
+            3,
+            3,
+            30e-9,
+            25,
+            1.7,
+            3,
+            5e-3,
+            4,
+            1e-10,
+            2,
+            3,
+            8,
+            1.3,
+            np.inf,
+            0.6,
+            0.6,
+            0.6,
+            0.6,
+            7,
+            1.4,
+            100,
+            2,
+            1.2,
+        ]
     )
 
 

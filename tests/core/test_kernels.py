@@ -89,3 +89,33 @@ def test_cycle_by_hand():
     z = np.ones((1, 3))
     kernels.solve_pair_graph(np.ones((1, 3, 3)), t[None], z)
     np.testing.assert_allclose(z, 0, atol=1e-16)
+
+
+@pytest.mark.parametrize("on_policy", [True, False])
+@pytest.mark.parametrize("take", [lambda k: k, plain])
+def test_factorised_rows_solve_the_enumerated_regression(on_policy, take):
+    """Against a pseudo-inverse of all S A A pairs; ruled-out actions, a row without data, and weights of 1e-300."""
+    from rebel_theory.kernels.factorised import solve_factorised_rows
+
+    rng = np.random.default_rng(8)
+    log_pi = np.log(rng.dirichlet(np.ones(4), size=4))
+    log_mu = log_pi.copy() if on_policy else np.log(rng.dirichlet(np.ones(4), size=4))
+    log_pi[1, 2] = log_mu[1, 2] = log_mu[2, 0] = -np.inf  # never sampled; under pi only
+    if on_policy:
+        log_pi[2, 0] = -np.inf
+    log_pi, log_mu = (z - np.log(np.exp(z).sum(axis=1, keepdims=True)) for z in (log_pi, log_mu))
+    pi, mu = np.exp(log_pi), np.exp(log_mu)
+    signal = rng.standard_normal((4, 4))
+    got, visited = signal.copy(), np.array([True, True, True, False])
+    take(solve_factorised_rows)(pi, mu, log_pi, log_mu, visited, got)
+    for s in range(3):
+        a, b = np.divmod(np.arange(16), 4)
+        root = np.sqrt(pi[s, a] * mu[s, b])
+        design = root[:, None] * (np.eye(4)[a] - np.eye(4)[b])
+        expected = np.linalg.pinv(design) @ (root * (signal[s, a] - signal[s, b]))
+        np.testing.assert_allclose(got[s], expected, atol=1e-12)
+    assert (got[3] == 0).all()
+    log_pi[0] = log_mu[0] = [0.0, -690.0, -1e3, -5.0]
+    got = signal.copy()
+    take(solve_factorised_rows)(np.exp(log_pi), np.exp(log_mu), log_pi, log_mu, visited, got)
+    np.testing.assert_allclose(np.diff(got[0]), np.diff(signal[0]), atol=1e-12)

@@ -36,13 +36,13 @@ def _payoffs(n: int, peers: Peers) -> Case:
     game = envs.random_game(n)
     payoff, pi = np.ascontiguousarray(game.payoff[0]), random_policy(1, n)
     bound = rt.Exact().bind(game, seed_streams(0, 1))
-    policies = [rt.TabularPolicy.from_probs(pi) for _ in range(2)]  # two in turns: the latest one is remembered
+    policies = [rt.TabularPolicy.from_probs(pi) for _ in range(3)]  # in turns: the latest two are remembered
     for policy in policies:
         _ = policy.probs
     turn = [0]
 
     def ours() -> Any:
-        turn[0] ^= 1
+        turn[0] = (turn[0] + 1) % 3
         return bound.evaluate(policies[turn[0]])
 
     def field(q: FloatArray) -> FloatArray:
