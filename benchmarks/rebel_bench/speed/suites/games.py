@@ -23,6 +23,7 @@ def _plans(scale: SpeedScale) -> Sequence[Plan]:
     dense, low_rank = (2_000, 100_000) if scale == "quick" else (10_000, 1_000_000)
     return [
         Plan("payoffs against a policy, 1,000 actions", partial(_payoffs, 1000)),
+        Plan("the product alone, 1,000 actions", partial(_product, 1000)),
         Plan("self-play iteration, 1,000 actions", partial(_single, 1000)),
         Plan(f"self-play iteration, 1,000 actions, batch of {_BATCH}", partial(_batch, 1000)),
         Plan(f"self-play iteration, {dense:,} actions", partial(_single, dense), memory=7.0 * 8 * dense**2),
@@ -59,6 +60,17 @@ def _payoffs(n: int, peers: Peers) -> Case:
         replicator = dynamics.SinglePopulationDynamics(np.stack([payoff, payoff.T]), dynamics.replicator)
         sides["OpenSpiel (replicator)"] = Side(lambda: replicator(pi[0]))
     return Case("product", sides, 1e-12, Limit("bytes", float(payoff.nbytes), float(payoff.nbytes)))
+
+
+def _product(n: int, peers: Peers) -> Case:
+    """The same without an evaluation around it: no gap, no record."""
+    game = envs.random_game(n)
+    payoff, pi = np.ascontiguousarray(game.payoff[0]), random_policy(1, n)
+    sides = {
+        OURS: Side(lambda: game.payoffs_against(pi), 1.0, lambda q: q[0]),
+        "NumPy (gemv)": Side(lambda: payoff @ pi[0]),
+    }
+    return Case("product", sides, 1e-12, Limit("bytes", payoff.nbytes / 2, float(payoff.nbytes)))
 
 
 def _single(n: int, peers: Peers) -> Case:

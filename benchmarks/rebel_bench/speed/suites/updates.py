@@ -27,16 +27,21 @@ def _plans(scale: SpeedScale) -> Sequence[Plan]:
 
 
 def _update(key: str, n: int, peers: Peers) -> Case:
-    """An update from one policy to the next, feedback included; steps in a row, as a run makes them."""
+    """An update from one policy to the probabilities of the next, feedback included."""
     game = envs.random_game(n)
     payoff, pi = np.ascontiguousarray(game.payoff[0]), random_policy(1, n)
     kind: Any = find_algorithms()[key]
     algorithm = kind(step_size=_ETA)
     oracle = rt.Exact().bind(game, seed_streams(0, 1))
-    state = [algorithm.init(rt.TabularPolicy.from_probs(pi))]
+    # in turns, for an oracle remembers its latest evaluations; steps in a row would end in subnormal probabilities
+    states = [algorithm.init(rt.TabularPolicy.from_probs(pi)) for _ in range(3)]
+    for state in states:
+        _ = state.policy.probs
+    turn = [0]
 
-    def ours() -> None:
-        state[0] = algorithm.step(state[0], oracle)
+    def ours() -> Any:
+        turn[0] = (turn[0] + 1) % 3
+        return algorithm.step(states[turn[0]], oracle).policy.probs
 
     products = _PRODUCTS[key]
     sides = {
