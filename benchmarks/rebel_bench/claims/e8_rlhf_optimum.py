@@ -24,7 +24,8 @@ TOLERANCE = 1e-10
 
 def _one_step(problem: Problem, algorithm: Algorithm, reference: rt.TabularPolicy) -> FloatArray:
     """Return the policy after one exact update, shape (n, S, A)."""
-    return algorithm.step(algorithm.init(reference), rt.Exact().bind(problem, [])).policy.probs[0]
+    found: FloatArray = algorithm.step(algorithm.init(reference), rt.Exact().bind(problem, [])).policy.probs[0]
+    return found
 
 
 def _tilted(reference: FloatArray, reward: FloatArray, beta: FloatArray) -> FloatArray:
@@ -92,9 +93,9 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
 CLAIM = Claim(
     id="E8",
     title="one step is the RLHF optimum",
-    statement="One exact iteration from pi_ref with eta = 1/beta gives the KL-regularised RLHF optimum, and so does DPO "
-    "under Bradley-Terry preferences. With +1/(2 beta) for a win and -1/(2 beta) for a loss in place of eta times the "
-    "relative reward the regression is IPO, whose optimum is pi_ref exp(P(y beats mu)/beta)/Z.",
+    statement="One exact iteration from pi_ref with eta = 1/beta gives the KL-regularised RLHF optimum, and so does "
+    "DPO under Bradley-Terry preferences. With +1/(2 beta) for a win and -1/(2 beta) for a loss in place of eta times "
+    "the relative reward the regression is IPO, whose optimum is pi_ref exp(P(y beats mu)/beta)/Z.",
     latex=r"\pi_2(y|x) = \pi_{\rm ref}(y|x)\,e^{r(x,y)/\beta}/Z(x)",
     source="arXiv:2305.18290 (DPO), equation 4; arXiv:2310.12036 (IPO), section 5; arXiv:2404.16767",
     test=Equality(TOLERANCE),
