@@ -79,6 +79,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         ax.plot(median.index, median, **style)
     ax.set(xscale="log", yscale="log", ylabel="total variation, REBEL to Gauss-Newton")
     ax.set_xlabel(r"norm of the Gauss-Newton step in $\theta$, proportional to $\eta$")
+    ax.set_xticks(MOVES, [f"{move:.2g}" for move in MOVES])
+    ax.minorticks_off()
     ax.legend(loc="lower right")
 
 

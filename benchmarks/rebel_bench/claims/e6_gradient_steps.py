@@ -119,7 +119,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         apart = rt.total_variation(np.array(path)[:, 0], _step(bandit, algorithm, policy))
         ax.plot(np.arange(1, 301), np.maximum(apart, 1e-17), **line(name, 3 + i) | {"markevery": 0.15})
     ax.set(xscale="log", yscale="log", xlabel="gradient steps $K$", ylabel="total variation to")
-    ax.legend(loc="lower left")
+    ax.legend(loc=(0.1, 0.3))
 
 
 CLAIM = Claim(
