@@ -104,8 +104,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
 CLAIM = Claim(
     id="S1",
     title="noise of N pairs, log-linear",
-    statement="One REBEL update of a log-linear class that holds the reward, from N pairs whose two rewards carry noise "
-    "of variance sigma^2 each: the mean population loss is 2 sigma^2 d_eff/N up to O(1/N^2), d_eff being the rank of "
+    statement="One REBEL update of a log-linear class that holds the reward, from N pairs whose two rewards carry "
+    "noise of variance sigma^2 each: the mean population loss is 2 sigma^2 d_eff/N up to O(1/N^2), d_eff the rank of "
     "the design (judged from N = 10^4; slope -1 in N); without noise it is 0. Intervals miss with 1e-6 each.",
     latex=r"E\,\varepsilon = \frac{2\sigma^2 d_{\rm eff}}{N} + O(N^{-2})",
     source="ordinary least squares on pairs of arXiv:2404.16767, Algorithm 1; the theory notes",

@@ -55,7 +55,7 @@ def _errors(problem: rt.Problem, oracle: rt.Oracle, seed: int, n_seeds: int, pol
     pairs = oracle.bind(problem, seed_streams(seed, n_seeds)).pairs(policy, as_base("on-policy"))
     assert isinstance(pairs, PairCounts)
     n_pairs = pairs.counts.sum(axis=(1, 2, 3), keepdims=True)
-    return (pairs.sums - pairs.counts * (q[..., :, None] - q[..., None, :])) / n_pairs
+    return np.asarray((pairs.sums - pairs.counts * (q[..., :, None] - q[..., None, :])) / n_pairs)
 
 
 def _instances(rng: Generator, scale: Scale, horizon: int | None) -> pd.DataFrame:
@@ -130,8 +130,8 @@ CLAIM = Claim(
     id="S4",
     title="roll-outs are unbiased",
     statement="A roll-out that goes on with probability gamma and sums its rewards (over a finite horizon: to the end) "
-    "has mean Q^pi: no cell (x, y, y') of sampled pairs has a mean error outside its Student interval. All cells of one "
-    "measurement together raise a false alarm with probability 1e-4.",
+    "has mean Q^pi: no cell (x, y, y') of sampled pairs has a mean error outside its Student interval. All cells of "
+    "one measurement together raise a false alarm with probability 1e-4.",
     latex=r"E\Big[\sum_{t=0}^{G} r_t\Big] = Q^\pi(x, y), \qquad \Pr(G \ge t) = \gamma^t",
     source="the identity: Agarwal et al. 2021 (JMLR 22), Algorithm 1; the theory notes",
     test=Inequality(),

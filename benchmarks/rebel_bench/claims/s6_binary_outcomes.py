@@ -37,9 +37,9 @@ def _predicted(game: rt.PreferenceGame, pi: FloatArray) -> tuple[float, float]:
     multiplied by the variance of what it shows, opponents y'' ~ pi shared by both answers.
     """
     loss = np.zeros(2)
-    for rho, p, l in zip(game.context_dist, pi, game.payoff, strict=True):
-        q = l @ p
-        both = np.einsum("ac,bc,c->ab", l, l, p)  # E l(a, y'') l(b, y'')
+    for rho, p, pay in zip(game.context_dist, pi, game.payoff, strict=True):
+        q = pay @ p
+        both = np.einsum("ac,bc,c->ab", pay, pay, p)  # E l(a, y'') l(b, y'')
         square = np.diag(both)
         known = square[:, None] + square[None, :] - 2 * both - np.subtract.outer(q, q) ** 2
         binary = 2 - 2 * both - np.subtract.outer(q, q) ** 2
@@ -132,9 +132,9 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
 CLAIM = Claim(
     id="S6",
     title="the price of binary outcomes",
-    statement="In a preference game both answers of a pair meet one y'' ~ pi. Binary outcomes leave the same mean loss as "
-    "known margins l(y, y'') when there are more of them by the ratio of tr(H^+ M), M weighing every pair by its "
-    "variance: 2 - 2 E l l' - d^2 against E (l - l')^2 - d^2, d = l(y, pi) - l(y', pi). Intervals miss with 1e-6 each.",
+    statement="In a preference game both answers of a pair meet one y'' ~ pi. Binary outcomes leave the same mean loss "
+    "as known margins l(y, y'') when there are more of them by the ratio of tr(H^+ M), M weighing every pair by its "
+    "variance: 2 - 2 E l l' - d^2 against E (l - l')^2 - d^2, d = l(y, pi) - l(y', pi). Intervals miss: 1e-6.",
     latex=r"\frac{N_{\rm binary}}{N_{\rm known}} = \frac{{\rm tr}\,H^+ M_{\rm binary}}{{\rm tr}\,H^+ M_{\rm known}}",
     source="ordinary least squares on pairs of arXiv:2404.16767, section 4.3; the theory notes",
     test=Inequality(),
