@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.random import Generator
 
 from rebel_bench.judge import AtLeast, Equality, Inequality, Judgement, Test, Verdict
-from rebel_bench.rate import Rate
+from rebel_bench.rate import Rate, half_width
 from rebel_bench.scale import Scale
 from rebel_bench.streams import stream
 
@@ -34,6 +34,7 @@ __all__ = [
     "Scale",
     "Test",
     "Verdict",
+    "half_width",
     "stream",
 ]
 

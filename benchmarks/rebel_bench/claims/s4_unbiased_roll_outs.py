@@ -1,0 +1,143 @@
+"""S4: the mean of roll-outs that stop geometrically is Q^pi, cell by cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.random import Generator
+
+import rebel_theory as rt
+from rebel_bench.claim import Claim, Inequality, Scale, half_width
+from rebel_bench.instances import simplex
+from rebel_bench.style import OKABE_ITO
+from rebel_theory.arrays import FloatArray
+from rebel_theory.oracles import seed_streams
+from rebel_theory.pairs import PairCounts
+from rebel_theory.policies import as_base
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FALSE_ALARM = 1e-4  # of all cells of one measurement together
+N_STATES, N_ACTIONS, HORIZON = 3, 3, 4
+ROUNDING = 1e-12  # of an error where roll-outs do not vary
+CUT = 2  # rewards of a roll-out, in the control
+DISCOUNTS = (0.5, 0.9, 0.98)
+
+
+def _problems(rng: Generator, n: int) -> list[tuple[str, rt.Problem]]:
+    """Return ``n`` problems of every kind, rewards in [0, 1]."""
+    s, a, h = N_STATES, N_ACTIONS, HORIZON
+    found: list[tuple[str, rt.Problem]] = []
+    for _ in range(n):
+        for gamma in DISCOUNTS:
+            transition, start = simplex(rng, s, a, s), simplex(rng, s)
+            mdp = rt.TabularMDP(transition, rng.random((s, a)), discount=gamma, initial_dist=start)
+            found.append((f"discount {gamma:g}", mdp))
+        phi, mu, theta = simplex(rng, s, a, 2), simplex(rng, 2, s), rng.random(2)
+        found.append(("linear, 0.9", rt.LinearMDP(phi, mu, theta, discount=0.9, initial_dist=simplex(rng, s))))
+        transition, reward = simplex(rng, h, s, a, s), rng.random((h, s, a))
+        finite = rt.FiniteHorizonMDP(transition, reward, horizon=h, initial_dist=simplex(rng, s))
+        found.append((f"horizon {h}", finite))
+    return found
+
+
+def _policy(rng: Generator, problem: rt.Problem) -> rt.TabularPolicy:
+    """Return random logits in rows form, one row a step and state over a finite horizon."""
+    return rt.TabularPolicy(rng.standard_normal((1, int(np.prod(problem.policy_shape[:-1])), N_ACTIONS)))
+
+
+def _errors(problem: rt.Problem, oracle: rt.Oracle, seed: int, n_seeds: int, policy: rt.TabularPolicy) -> FloatArray:
+    """Return, a seed and a cell (n_seeds, S, A, A), the mean over all pairs of observed minus true Q(y) - Q(y')."""
+    q = rt.Exact().bind(problem, seed_streams(0, 1)).feedback(policy).signal  # (1, S, A)
+    pairs = oracle.bind(problem, seed_streams(seed, n_seeds)).pairs(policy, as_base("on-policy"))
+    assert isinstance(pairs, PairCounts)
+    n_pairs = pairs.counts.sum(axis=(1, 2, 3), keepdims=True)
+    return np.asarray((pairs.sums - pairs.counts * (q[..., :, None] - q[..., None, :])) / n_pairs)
+
+
+def _instances(rng: Generator, scale: Scale, horizon: int | None) -> pd.DataFrame:
+    rows = []
+    n_seeds, n_pairs = scale.cases(quick=(100, 2_000), paper=(200, 5_000), full=(400, 20_000))
+    problems = _problems(rng, scale.cases(quick=2, paper=6, full=12))
+    n_cells = sum(int(np.prod(p.policy_shape)) * N_ACTIONS for _, p in problems)
+    for i, (kind, problem) in enumerate(problems):
+        policy = _policy(rng, problem)
+        oracle = rt.Sampled(n_pairs, horizon=horizon)
+        errors = _errors(problem, oracle, int(rng.integers(2**31)), n_seeds, policy)
+        errors = errors.reshape(n_seeds, -1)
+        seen = np.abs(errors).max(axis=0) > ROUNDING  # not an answer against itself, nor the last step's rewards
+        mean, half = errors[:, seen].mean(axis=0), half_width(errors[:, seen], FALSE_ALARM / n_cells)
+        standard = mean / (errors[:, seen].std(axis=0, ddof=1) / np.sqrt(n_seeds))
+        rows.append(
+            pd.DataFrame({"kind": kind, "instance": i, "z": standard, "value": np.abs(mean), "bound": half})
+        )  # fmt: skip
+    return pd.concat(rows, ignore_index=True)
+
+
+def check(rng: Generator, scale: Scale) -> pd.DataFrame:
+    """Return the mean error of every cell against its interval."""
+    return _instances(rng, scale, horizon=None)
+
+
+def control(rng: Generator, scale: Scale) -> pd.DataFrame:
+    """Return the same for roll-outs cut after two rewards."""
+    return _instances(rng, scale, horizon=CUT)
+
+
+def _floor(horizon: int | None, sizes: list[int]) -> list[float]:
+    """Return the root mean square error of Q differences (sizes,) on one MDP; for the figure."""
+    rng = np.random.default_rng(0)
+    problem = _problems(rng, 1)[1][1]
+    policy = _policy(rng, problem)
+    found = []
+    for n in sizes:
+        errors = _errors(problem, rt.Sampled(n, horizon=horizon), n, 10, policy)
+        found.append(float(np.sqrt((errors**2).sum(axis=(1, 2, 3)).mean())))
+    return found
+
+
+def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
+    """Draw the standardised errors of all cells, and the error against the number of pairs."""
+    left, right = fig.subplots(1, 2)
+    sizes = [int(n) for n in np.geomspace(100, 1_000_000, 9)]
+    for table, name, colour, dash, horizon in (
+        (cases, "geometric stopping", "blue", "-", None),
+        (control_cases, "cut after two rewards", "vermillion", (0, (4, 2)), CUT),
+    ):
+        z = np.sort(np.abs(table["z"]))
+        share = 1 - np.arange(z.size) / z.size
+        left.plot(z, share, color=OKABE_ITO[colour], linestyle=dash, label=name)
+        right.plot(sizes, _floor(horizon, sizes), color=OKABE_ITO[colour], linestyle=dash, label=name)
+    x = np.linspace(0.01, 5, 200)
+    from scipy.special import erfc
+
+    left.plot(x, erfc(x / np.sqrt(2)), color="black", linewidth=0.8, linestyle=(0, (1, 1)), label="normal law")
+    left.set(
+        xscale="log", yscale="log", ylim=(1e-3, 1.5), xlim=(0.03, None), xlabel="|mean error| / its standard error",
+        ylabel="share of cells beyond",
+    )  # fmt: skip
+    left.legend(loc="lower left")
+    right.set(
+        xscale="log", yscale="log", xlabel="pairs of roll-outs", ylabel="root mean square error", ylim=(1e-4, None)
+    )
+    right.legend(loc="lower left")
+
+
+CLAIM = Claim(
+    id="S4",
+    title="roll-outs are unbiased",
+    statement="A roll-out that goes on with probability gamma and sums its rewards (over a finite horizon: to the end) "
+    "has mean Q^pi: no cell (x, y, y') of sampled pairs has a mean error outside its Student interval. All cells of "
+    "one measurement together raise a false alarm with probability 1e-4.",
+    latex=r"E\Big[\sum_{t=0}^{G} r_t\Big] = Q^\pi(x, y), \qquad \Pr(G \ge t) = \gamma^t",
+    source="the identity: Agarwal et al. 2021 (JMLR 22), Algorithm 1; the theory notes",
+    test=Inequality(),
+    check=check,
+    control=control,
+    control_statement="roll-outs are cut after two rewards, Sampled(horizon=2)",
+    figure=draw,
+    panels=(1, 2),
+)
