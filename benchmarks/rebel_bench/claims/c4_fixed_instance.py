@@ -99,8 +99,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
 CLAIM = Claim(
     id="C4",
     title="a fixed bandit decays faster",
-    statement="On a fixed bandit the gap after T exact updates decays like e^(-eta Delta T), Delta the least difference "
-    "between best and second-best arm: ln gap falls with slope -1 in eta Delta T, not in ln T.",
+    statement="On a fixed bandit the gap after T exact updates decays like e^(-eta Delta T), Delta the least lead "
+    "of best over second-best arm: ln gap falls with slope -1 in eta Delta T, not in ln T.",
     latex=r"\ln\mathrm{gap}_T = -\eta\Delta T + O(1)",
     source="the theory notes (the closed form of exact updates)",
     test=Rate(expected=-1, margin=0.01, x="travelled", y="gap", by="instance"),
