@@ -134,6 +134,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
             right.plot(visits, table["value"] / table["bound"], **style)
     right.axhline(1, color=OKABE_ITO["black"], linewidth=0.8, linestyle=(0, (1, 1)))
     right.set(xscale="log", yscale="log", xlabel="trap: occupancy of the paying state", ylim=(0.3, 1_000))
+    right.set_ylabel("average gap / bound")
     right.legend(loc="upper right", ncols=2, handlelength=2.5, columnspacing=1)
 
 
