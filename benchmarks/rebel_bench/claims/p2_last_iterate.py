@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,29 +12,11 @@ import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.claim import AtLeast, Claim, Scale
 from rebel_bench.style import line
-from rebel_theory.algorithms import Algorithm, State
-from rebel_theory.oracles import BoundOracle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEP_SIZES = (0.05, 0.1, 0.2)
-
-
-@dataclass(frozen=True, eq=False)
-class Optimistic(Algorithm):
-    """Hedge on the extrapolated signal 2 q_t - q_{t-1}: the correction that makes the last iterate converge."""
-
-    step_size: Any
-    name = "optimistic"
-
-    def step(self, state: State, oracle: BoundOracle) -> State:
-        """Return pi exp(eta (2 q_t - q_{t-1})), normalised."""
-        policy = state.policy
-        assert isinstance(policy, rt.TabularPolicy)
-        signal = oracle.feedback(policy).signal
-        previous = signal if state.memory is None else state.memory
-        return State(policy.step(2 * signal - previous, self.eta), signal)
 
 
 def _instances(rng: Generator, scale: Scale, algorithm: type) -> pd.DataFrame:
@@ -72,7 +53,7 @@ def check(rng: Generator, scale: Scale) -> pd.DataFrame:
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
     """Return the growth under optimistic Hedge."""
-    return _instances(rng, scale, Optimistic)
+    return _instances(rng, scale, rt.Omwu)
 
 
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
@@ -83,7 +64,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     right = fig.add_subplot(1, 2, 2)
     game = envs.rock_paper_scissors()
     start = rt.TabularPolicy(np.log([[0.5, 0.3, 0.2]]))
-    for name, algorithm in (("REBEL", rt.Rebel(0.1)), ("optimistic (control)", Optimistic(0.1))):
+    for name, algorithm in (("REBEL", rt.Rebel(0.1)), ("optimistic (control)", rt.Omwu(0.1))):
         path = rt.run(game, algorithm, n_iterations=400, policy=start, keep_policies=True).probs
         assert path is not None
         style = line(name, 3) | {"marker": "", "linewidth": 1.0 if name == "REBEL" else 0.8}
