@@ -26,6 +26,7 @@ __all__ = [
     "Claim",
     "Drawing",
     "Equality",
+    "Finding",
     "Inequality",
     "Judgement",
     "Measurement",
@@ -40,9 +41,11 @@ __all__ = [
 
 Part: TypeAlias = Literal["check", "control"]
 Measurement: TypeAlias = Callable[[Generator, Scale], pd.DataFrame]
+Finding: TypeAlias = Callable[[pd.DataFrame, pd.DataFrame], str]
 Drawing: TypeAlias = "Callable[[Figure, pd.DataFrame, pd.DataFrame], None]"
 
 _ID = re.compile(r"[A-Z]{1,8}[0-9]{1,6}[a-z]?")  # also a file name, so nothing that a file system could mistake
+_LARGEST_FALSE_ALARM = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,12 @@ class Claim:
         ``figure(fig, cases, control_cases)`` draws on an empty Matplotlib figure; None for no figure.
     panels
         Rows and columns of panels, for the figure's proportions.
+    false_alarm
+        The probability, over the random streams, that ``check`` is refuted though the statement is true; 0 where
+        the test is exact. At most 0.05.
+    finding
+        ``finding(cases, control_cases)`` returns a sentence or two with the numbers and intervals that the cases
+        show, beyond the verdict; None for nothing to add.
     """
 
     id: str
@@ -80,6 +89,8 @@ class Claim:
     latex: str = ""
     figure: Drawing | None = None
     panels: tuple[int, int] = (1, 1)
+    false_alarm: float = 0.0
+    finding: Finding | None = None
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -87,6 +98,11 @@ class Claim:
         for name in ("title", "statement", "source", "control_statement"):
             if not getattr(self, name).strip():
                 raise ValueError(f"claim {self.id}: {name} is empty, write it down")
+        if not 0 <= self.false_alarm <= _LARGEST_FALSE_ALARM:  # written so that NaN is refused
+            raise ValueError(
+                f"claim {self.id}: false_alarm is {self.false_alarm}, expected 0 (exact) to {_LARGEST_FALSE_ALARM}: "
+                "use more cases or a wider tolerance"
+            )
 
     def measure(self, part: Part, scale: Scale, seed: int) -> pd.DataFrame:
         """Return the cases of ``part`` from its own random stream: equal arguments, equal cases."""

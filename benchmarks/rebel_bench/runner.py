@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pandas as pd
 
 from rebel_bench import registry
 from rebel_bench.claim import Claim
-from rebel_bench.errors import UserError
+from rebel_bench.errors import ClaimError, UserError
 from rebel_bench.judge import Judgement
 from rebel_bench.pool import run_units
 from rebel_bench.progress import Progress, Silent
@@ -30,6 +33,7 @@ class Outcome:
     seconds: float
     cases: pd.DataFrame
     control_cases: pd.DataFrame
+    finding: str | None
 
     @property
     def passed(self) -> bool:
@@ -76,6 +80,8 @@ class Verification:
                 "n_cases": o.judgement.n_cases,
                 "violations": o.judgement.violations,
                 "seconds": o.seconds,
+                "false_alarm": o.claim.false_alarm,
+                "finding": o.finding,
             }
             for o in self.outcomes
         ]
@@ -163,6 +169,17 @@ def _stored(measured: Measured, claim: Claim) -> Stored:
 
 
 def _outcome(claim: Claim, check: Measured, control: Measured) -> Outcome:
-    return Outcome(
-        claim, check.judgement, control.judgement, check.seconds + control.seconds, check.cases, control.cases
-    )
+    seconds = check.seconds + control.seconds
+    finding = state_finding(claim, check.cases, control.cases)
+    return Outcome(claim, check.judgement, control.judgement, seconds, check.cases, control.cases, finding)
+
+
+def state_finding(claim: Claim, cases: pd.DataFrame, control_cases: pd.DataFrame) -> str | None:
+    """Return what ``claim`` finds in its cases, in one line, or None if it has nothing to add."""
+    if claim.finding is None:
+        return None
+    try:
+        with redirect_stdout(sys.stderr):
+            return " ".join(claim.finding(cases, control_cases).split())
+    except Exception:
+        raise ClaimError(f"{claim.id} (finding)", traceback.format_exc()) from None

@@ -19,7 +19,7 @@ _COLOURS = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
 _LOG_WIDTH = 140  # where there is no terminal to ask: wide enough that no row has to wrap figures
 
 
-def claim_row(claim: Claim) -> dict[str, str]:
+def claim_row(claim: Claim) -> dict[str, str | float]:
     """Return what is said about a claim in a list."""
     return {
         "id": claim.id,
@@ -30,17 +30,19 @@ def claim_row(claim: Claim) -> dict[str, str]:
         "test": type(claim.test).__name__,
         "criterion": claim.test.describe(),
         "control": claim.control_statement,
+        "false_alarm": claim.false_alarm,
     }
 
 
 def print_claims(claims: Sequence[Claim]) -> None:
     """Print a table of claims."""
     table = Table()
-    for column in ("id", "statement", "source", "test", "control: broken is"):
+    for column in ("id", "statement", "source", "test", "false alarm", "control: broken is"):
         table.add_column(column, no_wrap=column == "id", overflow="fold")
     for claim in claims:
         # Text: in a str rich looks for markup and emoji codes, and would eat [s=1, a=0]
-        row = (claim.id, claim.statement, claim.source, claim.test.describe(), claim.control_statement)
+        alarm = f"{claim.false_alarm:g}"
+        row = (claim.id, claim.statement, claim.source, claim.test.describe(), alarm, claim.control_statement)
         table.add_row(*map(Text, row))
     _console().print(table)
 
@@ -84,6 +86,9 @@ def print_verification(result: Verification) -> None:
         )
     console = _console()
     console.print(table)
+    for o in result:
+        if o.finding is not None:
+            console.print(Text(f"{o.claim.id} finds: {o.finding}"), soft_wrap=not console.is_terminal)
     for o in result:
         if not o.passed:
             console.print(Text(_complaint(o)))

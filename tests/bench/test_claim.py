@@ -36,6 +36,13 @@ def test_an_empty_statement_is_refused():
         claim(statement=" ")
 
 
+@pytest.mark.parametrize("rate", [-1e-9, 0.06, float("nan")])
+def test_a_false_alarm_rate_is_small(rate):
+    with pytest.raises(ValueError, match="C1: false_alarm is"):
+        claim(false_alarm=rate)
+    assert claim(false_alarm=0.05).false_alarm == 0.05
+
+
 def test_every_part_of_every_claim_has_its_own_stream():
     parts = [
         claim(id=id).measure(part, Scale.QUICK, seed)["error"].to_numpy()

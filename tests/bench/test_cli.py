@@ -16,6 +16,7 @@ from rebel_bench.cli import COMMANDS, main
 from rebel_bench.errors import ClaimError, UserError
 
 JSON_KEYS = ["id", "statement", "verdict", "control", "measured", "bound", "n_cases", "violations", "seconds"]
+JSON_KEYS += ["false_alarm", "finding"]
 
 
 def strict(text):
@@ -89,6 +90,30 @@ def test_a_claim_that_raises_is_a_bug_not_a_verdict(verify, toys, toy, tmp_path)
     names = {path.name for path in (tmp_path / "out" / "claims").iterdir()}
     assert "C2.quick.0.control.parquet" in names
     assert "P1.quick.0.control.parquet" not in names
+
+
+def test_a_finding_is_computed_from_the_cases_and_shown(verify, toys):
+    file = toys / "c2.py"
+    finding = 'finding=lambda cases, control: f"[{len(cases)} of\\n {control.value.max():.3f}]", false_alarm=1e-6'
+    file.write_text(file.read_text().replace("figure=figure", finding))
+    code, out, _ = verify(toys, "C2", "E1")
+    outcome = rebel_bench.verify("C2", claims=toys)["C2"]
+    expected = f"[10 of {outcome.control_cases['value'].max():.3f}]"
+    assert code == 0
+    assert f"C2 finds: {expected}\n" in out
+    assert "E1 finds" not in out
+    rows = strict(verify(toys, "C2", "E1", "--json")[1])["claims"]
+    assert [row["finding"] for row in rows] == [None, expected]
+    assert [row["false_alarm"] for row in rows] == [0, 1e-6]
+
+
+def test_a_finding_that_raises_is_a_bug(verify, toys):
+    file = toys / "c2.py"
+    file.write_text(file.read_text().replace("figure=figure", "finding=lambda cases, control: 1 / 0"))
+    code, out, err = verify(toys, "C2")
+    assert (code, out) == (1, "")
+    assert "C2 (finding)" in err
+    assert "ZeroDivisionError" in err
 
 
 @pytest.mark.parametrize(
@@ -178,6 +203,7 @@ def test_claims_lists(toys, capsys):
     listed = strict(capsys.readouterr().out)
     assert [row["id"] for row in listed] == ["E1", "C2", "C11"]
     assert listed[0]["test"] == "Inequality"
+    assert listed[0]["false_alarm"] == 0
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
