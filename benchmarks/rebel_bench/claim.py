@@ -14,8 +14,9 @@ import pandas as pd
 from numpy.random import Generator
 
 from rebel_bench.judge import AtLeast, Equality, Inequality, Judgement, Test, Verdict
-from rebel_bench.rate import Rate, half_width
+from rebel_bench.rate import Rate
 from rebel_bench.scale import Scale
+from rebel_bench.statistics import half_width
 from rebel_bench.streams import stream
 
 if TYPE_CHECKING:

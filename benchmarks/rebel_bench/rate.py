@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from rebel_bench.judge import FloatArray, Judgement, Verdict, _nothing, _numbers
+from rebel_theory.theory.intervals import t_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,8 @@ class Rate:
         n = slopes.size
         if n < 2:
             raise ValueError(f"{n} group by {self.by!r}: an interval needs at least two independent curves")
-        half = float(half_width(slopes, 1 - self.confidence))
-        mean = float(slopes.mean())
-        return RateFit(mean, mean - half, mean + half, slopes)
+        mean, low, high = map(float, t_interval(slopes, self.confidence))
+        return RateFit(mean, low, high, slopes)
 
     def judge(self, cases: pd.DataFrame) -> Judgement:
         """Return the verdict; ``measured`` is the mean slope, ``bound`` the expected one."""
@@ -91,17 +90,6 @@ class Rate:
     def describe(self) -> str:
         """Return ``slope of y in x = -1 +- 0.1``."""
         return f"log-log slope of {self.y} in {self.x} = {self.expected:g} ± {self.margin:g}"
-
-
-def half_width(sample: FloatArray, false_alarm: float) -> FloatArray:
-    """Return half of Student's interval around the mean of a sample (n, ...), which misses with ``false_alarm``.
-
-    >>> round(float(half_width(np.array([-1.0, 1.0]), 0.05)), 2)
-    12.71
-    """
-    n = len(sample)
-    half: FloatArray = stdtrit(n - 1, 1 - false_alarm / 2) * sample.std(axis=0, ddof=1) / np.sqrt(n)
-    return half
 
 
 def _slopes(log_x: FloatArray, log_y: FloatArray, group: np.ndarray) -> FloatArray:

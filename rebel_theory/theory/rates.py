@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import FloatArray
+from rebel_theory.theory.intervals import t_interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,12 +38,8 @@ def fit_rate(x: ArrayLike, y: ArrayLike, *, confidence: float = 0.95) -> RateFit
     >>> fit_rate([1, 10, 100], [[5, 0.5, 0.05], [2, 0.2, 0.02]]).slope.__round__(6)
     -1.0
     """
-    from scipy.stats import t as student
-
     lx, ly = np.log(np.asarray(x, dtype=np.float64)), np.log(np.atleast_2d(np.asarray(y, dtype=np.float64)))
     centred = lx - lx.mean()
     slopes: FloatArray = ly @ centred / (centred @ centred)
-    n = slopes.size
-    mean = float(slopes.mean())
-    half = float(student.ppf(0.5 + confidence / 2, n - 1) * slopes.std(ddof=1) / np.sqrt(n)) if n > 1 else np.inf
-    return RateFit(mean, mean - half, mean + half, slopes)
+    mean, low, high = map(float, t_interval(slopes, confidence))
+    return RateFit(mean, low, high, slopes)
