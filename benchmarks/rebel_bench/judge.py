@@ -33,6 +33,8 @@ class Judgement:
         How many of the violations are NaN. A control that is refuted by NaN alone has shown nothing.
     note
         One sentence where the figures do not speak for themselves.
+    p_value
+        The probability, were the statement true, of figures as far against it as these; NaN where the test is exact.
     """
 
     verdict: Verdict
@@ -42,6 +44,7 @@ class Judgement:
     violations: int
     undefined: int = 0
     note: str = ""
+    p_value: float = float("nan")
 
 
 class Test(Protocol):

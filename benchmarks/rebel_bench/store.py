@@ -129,5 +129,5 @@ def _encode(judgement: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decode(judgement: dict[str, Any]) -> dict[str, Any]:
-    floats = {name: float(judgement[name]) for name in ("measured", "bound")}
+    floats = {name: float(judgement[name]) for name in ("measured", "bound", "p_value")}
     return {**judgement, **floats}

@@ -19,7 +19,7 @@ KEY = Key("C1", "check", Scale.QUICK, 3)
 
 def stored(x=0.1, key=KEY, measured=0.25):
     cases = pd.DataFrame({"x": [x, math.nan], "name": ["a", None], "n": [1, 2]})
-    judgement = Judgement("refuted", measured, math.inf, 2, 1, 1, "one is NaN")
+    judgement = Judgement("refuted", measured, math.inf, 2, 1, 1, "one is NaN", 0.25)
     return Stored(key, cases, judgement, "a statement", "0.1", 1.5)
 
 
