@@ -1,0 +1,179 @@
+"""How a neural policy solves its regression: Gauss-Newton, Levenberg-Marquardt, first-order steps.
+
+All work on a batch of parameters (B, p) and a :class:`~rebel_theory.torch.forms.PairForm`; members do not see each
+other. Nothing here knows of rewards or problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rebel_theory.torch.forms import PairForm, pair_loss
+from rebel_theory.torch.stacked import Stacked
+
+
+class RegressionSolver(Protocol):
+    """Solves the pair regression from theta_t."""
+
+    def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
+        """Return parameters (B, p) from theta (B, p) and step sizes (B,)."""
+
+
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor], b: Tensor, max_iterations: int, tolerance: float, damping: Tensor | float = 0.0
+) -> Tensor:
+    """Return x with (product + damping) x = b (B, p), each member stopped at ``tolerance`` times its |b|.
+
+    Without damping, and started at 0, the iterates stay in the range, so the limit is the minimum-norm solution.
+    """
+    x, r = torch.zeros_like(b), b.clone()
+    d, norm = r.clone(), (r * r).sum(-1, keepdim=True)
+    target = tolerance**2 * norm
+    for _ in range(max_iterations):
+        active = norm > target
+        if not bool(active.any()):
+            break
+        image = product(d) + damping * d
+        curvature = (d * image).sum(-1, keepdim=True)
+        good = active & (curvature > 0)
+        step = torch.where(good, norm / torch.where(good, curvature, 1.0), 0.0)
+        x, r = x + step * d, r - step * image
+        new = (r * r).sum(-1, keepdim=True)
+        d = r + torch.where(good, new / torch.where(norm > 0, norm, 1.0), 0.0) * d
+        norm = torch.where(good, new, torch.zeros_like(norm))  # a direction without curvature ends the member
+    return x
+
+
+@dataclass(frozen=True, slots=True)
+class Minimise:
+    """Minimise to convergence on the dense Jacobian, as the small classes of the library do; few parameters only."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaussNewton:
+    """One linearised solve by conjugate gradients on Jacobian products: with mu = pi_t the natural gradient (E2).
+
+    Parameters
+    ----------
+    max_iterations, tolerance
+        Of the conjugate gradients; the tolerance is relative to the right-hand side.
+    damping
+        Added to J^T W J.
+    """
+
+    max_iterations: int = 200
+    tolerance: float = 1e-12
+    damping: float = 0.0
+
+    def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
+        """Return theta + eta (J^T W J + damping)^{-1} J^T m."""
+        push, pull = net.linear(theta, contexts)
+        x = conjugate_gradient(
+            lambda v: pull(form.product(push(v))), pull(form.moment), self.max_iterations, self.tolerance, self.damping
+        )
+        return theta + eta[:, None] * x
+
+
+@dataclass(frozen=True, slots=True)
+class LevenbergMarquardt:
+    """Damped Gauss-Newton steps to convergence; a step that does not lower a member's loss is taken back.
+
+    Parameters
+    ----------
+    max_steps, tolerance
+        A member is done when its gradient is below ``tolerance`` times the first one, or no step lowers its loss.
+    damping
+        The first damping, relative to the mean diagonal of J^T W J.
+    cg_iterations, cg_tolerance
+        Of the inner conjugate gradients.
+    """
+
+    max_steps: int = 200
+    tolerance: float = 1e-10
+    damping: float = 1e-4
+    cg_iterations: int = 200
+    cg_tolerance: float = 1e-10
+
+    def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
+        """Return a local minimiser of the pair loss."""
+        first = net.logits(theta, contexts)
+        z = torch.zeros_like(first)
+        loss = pair_loss(form, z, eta)
+        damping = torch.full_like(eta, self.damping)[:, None]
+        start: Tensor | None = None
+        for _ in range(self.max_steps):
+            push, pull = net.linear(theta, contexts)
+            b = pull(eta[:, None, None] * form.moment - form.product(z))
+            size = b.norm(dim=-1)
+            start = size if start is None else start
+            moving = (size > self.tolerance * start) & (damping[:, 0] < 1e12)
+            if not bool(moving.any()):
+                break
+            x = conjugate_gradient(
+                lambda v: pull(form.product(push(v))),  # noqa: B023 - used at once
+                b, self.cg_iterations, self.cg_tolerance, damping,
+            )  # fmt: skip
+            trial = theta + torch.where(moving[:, None], x, torch.zeros_like(x))
+            moved = net.logits(trial, contexts) - first
+            value = pair_loss(form, moved, eta)
+            better = moving & (value < loss)
+            theta = torch.where(better[:, None], trial, theta)
+            z = torch.where(better[:, None, None], moved, z)
+            loss = torch.where(better, value, loss)
+            factor = torch.where(better, 0.2, torch.where(moving, 5.0, 1.0))[:, None]
+            damping = (damping * factor).clamp_min(1e-14)
+        return theta
+
+
+@dataclass(frozen=True, slots=True)
+class FirstOrder:
+    """K steps of an optimiser of torch on the pair loss, on all contexts or on a random part of them at each step.
+
+    K = 1 with plain SGD is an RLOO step (claim E5); many small steps approach the exact regression (E6).
+
+    Parameters
+    ----------
+    steps : int
+        K.
+    lr : float
+        The optimiser's step on theta. The loss is that of log-ratios, eta^2 times the paper's.
+    optimiser : callable
+        Such as ``torch.optim.SGD``; called with [theta] and ``lr``.
+    contexts_per_step : int, optional
+        Drawn without replacement at each step, the loss scaled to stay unbiased; all by default.
+    seed : int
+        Of the draws.
+    """
+
+    steps: int = 100
+    lr: float = 1e-2
+    optimiser: Callable[..., Any] = torch.optim.Adam
+    contexts_per_step: int | None = None
+    seed: int = 0
+
+    def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
+        """Return theta after K steps."""
+        with torch.no_grad():
+            first = net.logits(theta, contexts)
+        n = len(contexts)
+        part = n if self.contexts_per_step is None else min(self.contexts_per_step, n)
+        draws = torch.Generator().manual_seed(self.seed)
+        live = theta.detach().clone().requires_grad_(True)
+        method = self.optimiser([live], lr=self.lr)
+        for _ in range(self.steps):
+            method.zero_grad()
+            z = net.logits(live, contexts) - first
+            if part < n:
+                rows = torch.randperm(n, generator=draws)[:part].to(z.device)
+                mask = torch.zeros(n, dtype=z.dtype, device=z.device).index_fill_(0, rows, n / part)[:, None]
+                value = (z * mask * form.product(z)).sum() - 2 * (eta[:, None, None] * z * mask * form.moment).sum()
+            else:
+                value = pair_loss(form, z, eta).sum()
+            value.backward()
+            method.step()
+        return live.detach()
