@@ -8,13 +8,16 @@ clipped or not: any function of the ratio times A is linear in the two parts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from rebel_theory.arrays import BoolArray, FloatArray, IntArray, expectation
 from rebel_theory.feedback import Feedback
 from rebel_theory.problems.base import InvalidProblemError
+
+if TYPE_CHECKING:
+    from rebel_theory.policies import Policy
 
 SMALLEST_SPREAD = 1e-12  # a group whose rewards agree to this, relative to their size, has no score
 
@@ -87,6 +90,14 @@ class Advantages:
         """Mean advantage of a cell, shape (..., S, A)."""
         return self.up - self.down
 
+    def log_probs_of(self, policy: Policy) -> FloatArray:
+        """Return ln pi of every cell (..., S, A); of single answers, where a space of answers has no table."""
+        return policy.log_probs
+
+    def at(self, cells: FloatArray) -> FloatArray:
+        """Return coefficients (..., S, A) as ``policy.gradient`` takes them."""
+        return cells
+
     @property
     def cells(self) -> FloatArray:
         """E[1{x, y} A], shape (..., S, A): sum_i A_i grad log pi(y_i|x_i) / N is ``policy.gradient(cells)``."""
@@ -137,17 +148,21 @@ class Groups:
 def _estimates(groups: Groups, baseline: Baseline) -> FloatArray:
     """Return A_i, shape (n_seeds, n, k)."""
     r = groups.rewards
-    k = r.shape[-1]
-    centred: FloatArray
     if isinstance(baseline, Critic):
         values = np.broadcast_to(baseline.values, (r.shape[0], baseline.values.shape[-1]))
-        centred = r - np.take_along_axis(values, groups.rows, axis=-1)[..., None]
+        centred: FloatArray = r - np.take_along_axis(values, groups.rows, axis=-1)[..., None]
         return centred
-    centred = r - r.mean(axis=-1, keepdims=True)
+    return estimates(r, baseline)
+
+
+def estimates(rewards: FloatArray, baseline: LeaveOneOut | GroupScore) -> FloatArray:
+    """Return A_i (..., k) of groups of k answers from their rewards (..., k)."""
+    k = rewards.shape[-1]
+    centred: FloatArray = rewards - rewards.mean(axis=-1, keepdims=True)
     if isinstance(baseline, LeaveOneOut):
         centred *= k / (k - 1)
         return centred
-    return _scored(centred, r.std(axis=-1, keepdims=True), r)
+    return _scored(centred, rewards.std(axis=-1, keepdims=True), rewards)
 
 
 def exact_advantages(feedback: Feedback, probs: FloatArray, baseline: Baseline) -> Advantages:

@@ -15,6 +15,7 @@ from rebel_theory.chunks import Joined, JoinedTrace
 from rebel_theory.oracles import Exact, Oracle
 from rebel_theory.policies import Policy
 from rebel_theory.problems import Problem
+from rebel_theory.problems.base import SelfRunning
 from rebel_theory.solvers.feedback import reachable_rows
 from rebel_theory.trace import Trace
 from rebel_theory.work import Progress, Ticks, Work
@@ -80,6 +81,12 @@ def run(
     >>> rt.run(bandit, rt.Rebel(np.log(3.0)), n_iterations=1).gap.round(6)
     array([[0.5 , 0.25]])
     """
+    if isinstance(problem, SelfRunning):
+        found: Trace = problem.run(
+            algorithm, n_iterations=n_iterations, policy=policy, oracle=oracle, n_seeds=n_seeds, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+        return found
     work = Work(problem, n_iterations, policy, oracle, n_seeds, seed, keep_policies, chunk_size, (algorithm,))
     ticks = Ticks(progress)
     joined = JoinedTrace(work.n_members)

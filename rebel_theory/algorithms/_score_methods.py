@@ -27,6 +27,13 @@ class ScoreMethod(Algorithm):
         return None
 
 
+def first_critic(policy: Policy) -> CriticState:
+    """Return the critic that knows nothing: a table, or what a policy without a table brings for itself."""
+    own = getattr(policy, "first_critic", None)
+    found: CriticState = CriticState.zeros(policy) if own is None else own()
+    return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CriticState:
     """A tabular critic: the mean reward seen in each row, later batches weighing at least ``forgetting``."""
@@ -49,17 +56,18 @@ class CriticState:
 
 
 def gradient_epochs(
-    policy: Policy, cells: Callable[[FloatArray, FloatArray], FloatArray], step_size: FloatArray, n_epochs: int
-) -> Policy:
-    """Return the policy after ``n_epochs`` gradient steps on sum_cells L(log pi).
+    policy: Policy, seen: Advantages, cells: Callable[[FloatArray, FloatArray], FloatArray], step_size: FloatArray,
+    n_epochs: int,
+) -> Policy:  # fmt: skip
+    """Return the policy after ``n_epochs`` gradient steps on sum_cells L(log pi), over the cells of ``seen``.
 
     ``cells(ratio, log_probs)`` returns dL / d log pi (..., S, A) at likelihood ratios pi / pi_old.
     """
-    old = policy.log_probs
+    old = seen.log_probs_of(policy)
     for _ in range(n_epochs):
-        log_probs = policy.log_probs
+        log_probs = seen.log_probs_of(policy)
         with np.errstate(invalid="ignore"):
             moved = np.where(log_probs > -np.inf, log_probs - old, 0.0)
         ratio = np.exp(np.minimum(moved, 700.0))
-        policy = policy.moved(policy.gradient(cells(ratio, log_probs)), step_size)
+        policy = policy.moved(policy.gradient(seen.at(cells(ratio, log_probs))), step_size)
     return policy

@@ -64,12 +64,12 @@ class Grpo(ScoreMethod):
 
     def init(self, policy: Policy) -> State:
         """Return the first policy, which is also the reference."""
-        return State(policy, policy.log_probs)
+        return State(policy, policy)
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the policy after K steps on the clipped surrogate."""
         seen = oracle.advantages(state.policy, GroupScore(self.group_size))
-        reference = state.memory
+        reference = seen.log_probs_of(state.memory)
 
         def cells(ratio: FloatArray, log_probs: FloatArray) -> FloatArray:
             found = clipped_cells(seen, ratio, self.clip)
@@ -81,4 +81,4 @@ class Grpo(ScoreMethod):
             found += self.kl_weight * seen.weights[..., None] * seen.frequencies * pull
             return found
 
-        return State(gradient_epochs(state.policy, cells, self.eta, self.n_epochs), reference)
+        return State(gradient_epochs(state.policy, seen, cells, self.eta, self.n_epochs), state.memory)

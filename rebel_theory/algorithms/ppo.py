@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.advantages import Advantages, Critic
-from rebel_theory.algorithms._score_methods import CriticState, ScoreMethod, gradient_epochs
+from rebel_theory.algorithms._score_methods import ScoreMethod, first_critic, gradient_epochs
 from rebel_theory.algorithms.base import State, check_step_size
 from rebel_theory.arrays import FloatArray, expectation, kl_rows
 from rebel_theory.oracles import BoundOracle
@@ -80,13 +80,13 @@ class Ppo(_Ppo):
 
     def init(self, policy: Policy) -> State:
         """Return the first policy and a critic that knows nothing."""
-        return State(policy, CriticState.zeros(policy))
+        return State(policy, first_critic(policy))
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the policy after K steps on the clipped surrogate."""
         seen = oracle.advantages(state.policy, Critic(state.memory.values))
         policy = gradient_epochs(
-            state.policy, lambda ratio, _: clipped_cells(seen, ratio, self.clip), self.eta, self.n_epochs
+            state.policy, seen, lambda ratio, _: clipped_cells(seen, ratio, self.clip), self.eta, self.n_epochs
         )
         return State(policy, state.memory.updated(seen, self.forgetting))
 
@@ -128,7 +128,7 @@ class PpoKl(_Ppo):
     def init(self, policy: Policy) -> State:
         """Return the first policy, a critic that knows nothing, and the first beta."""
         beta = np.full(policy.log_probs.shape[:-2], float(self.penalty))
-        return State(policy, (CriticState.zeros(policy), beta))
+        return State(policy, (first_critic(policy), beta))
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the policy after K steps on the penalised surrogate, and the adapted beta."""
@@ -137,7 +137,7 @@ class PpoKl(_Ppo):
         seen = oracle.advantages(old, Critic(critic.values))
         weighted = seen.weights[..., None] * seen.frequencies * seen.mean
         pull = beta[..., None, None] * seen.weights[..., None] * old.probs  # of -beta KL(pi_t || pi) on log pi
-        policy = gradient_epochs(old, lambda ratio, _: weighted * ratio + pull, self.eta, self.n_epochs)
+        policy = gradient_epochs(old, seen, lambda ratio, _: weighted * ratio + pull, self.eta, self.n_epochs)
         divergence = expectation(seen.weights, kl_rows(old.log_probs, policy.log_probs))
         beta = np.where(divergence < self.target_kl / 1.5, beta / 2, beta)
         beta = np.where(divergence > 1.5 * self.target_kl, beta * 2, beta)

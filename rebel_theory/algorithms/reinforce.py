@@ -8,7 +8,7 @@ from typing import ClassVar
 from numpy.typing import ArrayLike
 
 from rebel_theory.advantages import Critic
-from rebel_theory.algorithms._score_methods import CriticState, ScoreMethod
+from rebel_theory.algorithms._score_methods import ScoreMethod, first_critic
 from rebel_theory.algorithms.base import State, check_step_size
 from rebel_theory.oracles import BoundOracle
 from rebel_theory.policies import Policy
@@ -48,7 +48,7 @@ class Reinforce(ScoreMethod):
 
     def init(self, policy: Policy) -> State:
         """Return the first policy and a critic that knows nothing."""
-        return State(policy, CriticState.zeros(policy))
+        return State(policy, first_critic(policy))
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return theta + eta times the estimate, and the critic after this batch."""

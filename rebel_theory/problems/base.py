@@ -27,6 +27,14 @@ class InvalidProblemError(ValueError):
         super().__init__("\n".join([head, *(f"  - {p}" for p in problems)]))
 
 
+class SelfRunning(ABC):
+    """A problem without a table of rows and actions, such as a task over sequences: it brings the loop of its runs."""
+
+    @abstractmethod
+    def run(self, algorithm: Any, **options: Any) -> Any:
+        """Return the trace of an algorithm; the options are those of :func:`rebel_theory.run` that were given."""
+
+
 class Checks:
     """Collect every violated condition, then raise them together."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -39,7 +41,7 @@ def mlp(
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
     sizes = (n_inputs, *hidden, n_actions)
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         layer = nn.Linear(fan_in, fan_out, dtype=dtype)
         nn.init.normal_(layer.weight, std=fan_in**-0.5, generator=generator)
         nn.init.zeros_(layer.bias)

@@ -70,6 +70,13 @@ class GaussNewton:
     tolerance: float = 1e-12
     damping: float = 0.0
 
+    def solve_pairs(self, policy: Any, pairs: Any, eta: float) -> Tensor:
+        """Return theta + eta times the same on pairs of completions (without damping)."""
+        from rebel_theory.torch.sequences.solvers import pair_direction
+
+        moved: Tensor = policy.theta + eta * pair_direction(policy, pairs, self.max_iterations, self.tolerance)
+        return moved
+
     def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
         """Return theta + eta (J^T W J + damping)^{-1} J^T m."""
         push, pull = net.linear(theta, contexts)
@@ -155,6 +162,12 @@ class FirstOrder:
     optimiser: Callable[..., Any] = torch.optim.Adam
     contexts_per_step: int | None = None
     seed: int = 0
+
+    def solve_pairs(self, policy: Any, pairs: Any, eta: float) -> Tensor:
+        """Return theta after K steps on pairs of completions."""
+        from rebel_theory.torch.sequences.solvers import first_order
+
+        return first_order(policy, pairs, eta, self)
 
     def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
         """Return theta after K steps."""

@@ -41,9 +41,16 @@ class Stacked:
         pieces = flat.split(self._sizes)
         return {n: piece.view(s) for n, s, piece in zip(self._names, self._shapes, pieces, strict=True)}
 
+    def weights(self, flat: Tensor) -> dict[str, Tensor]:
+        """Return everything that ``functional_call`` needs at a flat vector (p,)."""
+        return {**self._fixed, **self.unflatten(flat)}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in self.__dict__.items() if name != "logits"}  # a closure does not pickle
+
     def one(self, flat: Tensor, contexts: Tensor) -> Tensor:
         """Return the logits (S, A) at one flat vector (p,)."""
-        out: Tensor = functional_call(self.module, {**self._fixed, **self.unflatten(flat)}, (contexts,))
+        out: Tensor = functional_call(self.module, self.weights(flat), (contexts,))
         return out
 
     @cached_property

@@ -1,0 +1,177 @@
+"""The loop of a run on a sequence task: the same algorithms, an estimated record, exact resumption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from rebel_theory.algorithms import Algorithm, State
+from rebel_theory.arrays import FloatArray
+from rebel_theory.oracles import Oracle, Sampled
+from rebel_theory.problems import InvalidProblemError
+from rebel_theory.torch.sequences.oracle import SequenceOracle, SequencePairs
+from rebel_theory.torch.sequences.policy import SequencePolicy
+from rebel_theory.torch.sequences.solvers import pair_loss
+from rebel_theory.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rebel_theory.torch.sequences.tasks import SequenceTask
+
+_EVALUATION_STREAM = 7_919  # added to a seed
+
+
+@dataclass(eq=False)
+class _Progress:
+    """One seed's run so far: all that the next update depends on, and the record."""
+
+    state: State
+    gap: list[float]
+    error: list[float]
+    queries: list[float]
+    prompt_stream: Any = None
+    answer_stream: Any = None
+
+
+def train(
+    task: SequenceTask,
+    algorithm: Algorithm,
+    *,
+    n_iterations: int,
+    policy: SequencePolicy,
+    oracle: Oracle | None = None,
+    n_seeds: int = 1,
+    seed: int = 0,
+    progress: Callable[[int, float], None] | None = None,
+    n_evaluation: int = 256,
+    checkpoint: str | Path | None = None,
+    every: int = 10,
+) -> Trace:
+    """Return the trace of ``n_iterations`` updates on a sequence task, seeds one after the other.
+
+    Parameters
+    ----------
+    task, algorithm, n_iterations, policy, n_seeds, seed, progress
+        As in :func:`rebel_theory.run`.
+    oracle : Sampled(n_pairs)
+        Prompts a step; the default is 64.
+    n_evaluation : int
+        Prompts, fixed for a seed, on which every iterate's mean reward is estimated with one answer each; these
+        rewards are not counted as queries.
+    checkpoint : path, optional
+        Written every ``every`` updates, whole or not at all; a run that finds it goes on from there and ends with
+        the same digits (on one device and one version of torch).
+
+    Returns
+    -------
+    Trace
+        ``gap`` is the optimum less the estimated mean reward, ``regression_error`` the loss of an update on its own
+        pairs, ``kl`` NaN, ``bound`` empty, ``evaluation_error`` the largest standard error of a gap; ``final_policy``
+        is a tuple of policies if there are several seeds.
+    """
+    oracle = Sampled(64) if oracle is None else oracle
+    if not isinstance(oracle, Sampled):
+        raise InvalidProblemError("run", [f"a sequence task is sampled: pass Sampled(n_pairs), not {oracle}"])
+    if not isinstance(policy, SequencePolicy):
+        raise InvalidProblemError("run", ["a sequence task needs a SequencePolicy: task.policy() makes a small one"])
+    runs, worst = [], 0.0
+    for i in range(n_seeds):
+        file = None if checkpoint is None else Path(f"{checkpoint}.{i}" if n_seeds > 1 else checkpoint)
+        found, error = _one(
+            task, algorithm, policy, oracle, seed + i, n_iterations, n_evaluation, file, every, progress
+        )
+        runs.append(found)
+        worst = max(worst, error)
+
+    def rows(name: str) -> FloatArray:
+        return np.array([getattr(run, name) for run in runs], dtype=np.float64).reshape(n_seeds, -1)
+
+    gap = rows("gap")
+    finals = tuple(run.state.policy for run in runs)
+    return Trace(
+        algorithm=algorithm.name,
+        gap=gap,
+        average_gap=np.cumsum(gap, -1) / np.arange(1, gap.shape[-1] + 1),
+        regression_error=rows("error"),
+        kl=np.full(gap.shape, np.nan),
+        queries=rows("queries"),
+        bound={},
+        final_policy=finals[0] if n_seeds == 1 else finals,  # type: ignore[arg-type]
+        probs=None,
+        seed=seed,
+        step_size=algorithm.eta,
+        evaluation_error=worst,
+    )
+
+
+def _one(
+    task: SequenceTask, algorithm: Algorithm, policy: SequencePolicy, oracle: Sampled, seed: int, n_iterations: int,
+    n_evaluation: int, file: Path | None, every: int, progress: Callable[[int, float], None] | None,
+) -> tuple[_Progress, float]:  # fmt: skip
+    bound = SequenceOracle(task, oracle.n_pairs, seed, policy.device)
+    worst = 0.0
+
+    def gap(at: SequencePolicy) -> float:
+        nonlocal worst
+        mean, error = evaluate(task, at, n_evaluation, seed)
+        worst = max(worst, error)
+        return task.optimum - mean
+
+    done: _Progress | None = _restored(file)
+    if done is None:
+        done = _Progress(algorithm.init(policy), [gap(policy)], [], [0.0])  # type: ignore[arg-type]
+    else:
+        bound.prompt_stream.set_state(done.prompt_stream)
+        bound.answer_stream.set_state(done.answer_stream)
+        bound.spent = int(done.queries[-1])
+    for t in range(len(done.error), n_iterations):
+        done.state = algorithm.step(done.state, bound)  # type: ignore[arg-type]
+        now: SequencePolicy = done.state.policy  # type: ignore[assignment]
+        seen = bound.latest
+        eta = float(algorithm.eta_at(t))
+        done.error.append(pair_loss(now, seen, eta) if isinstance(seen, SequencePairs) else float("nan"))
+        done.gap.append(gap(now))
+        done.queries.append(float(bound.spent))
+        if progress is not None:
+            progress(t + 1, done.gap[-1])
+        if file is not None and ((t + 1) % every == 0 or t + 1 == n_iterations):
+            done.prompt_stream = bound.prompt_stream.get_state()
+            done.answer_stream = bound.answer_stream.get_state()
+            _write(done, file)
+    return done, worst
+
+
+def evaluate(task: SequenceTask, policy: SequencePolicy, n: int, seed: int = 0) -> tuple[float, float]:
+    """Return the mean reward on n fixed prompts with one answer each, and its standard error."""
+    prompts = task.prompts(n, torch.Generator().manual_seed(seed + _EVALUATION_STREAM)).to(policy.device)
+    stream = torch.Generator(policy.device).manual_seed(seed + _EVALUATION_STREAM)
+    rewards = torch.cat(
+        [task.reward(prompts.rows(part), policy.sample(prompts.rows(part), stream)) for part in policy.micro_batches(n)]
+    ).double()
+    return float(rewards.mean()), float(rewards.std() / n**0.5) if n > 1 else float("inf")
+
+
+def _write(done: _Progress, file: Path) -> None:
+    """Write a checkpoint whole: a temporary file, synced, renamed."""
+    import os
+
+    temporary = file.with_name(file.name + ".tmp")
+    with temporary.open("wb") as handle:
+        torch.save(done, handle)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(file)
+
+
+def _restored(file: Path | None) -> _Progress | None:
+    if file is None or not file.is_file():
+        return None
+    found = torch.load(file, weights_only=False)  # a file of our own: it holds the algorithm's memory, too
+    if not isinstance(found, _Progress):
+        raise InvalidProblemError("checkpoint", [f"{file.name} is not a checkpoint of a run: name another file"])
+    return found

@@ -1,0 +1,76 @@
+"""A small causal transformer with a key-value cache, the ready module of a sequence policy."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Cache: TypeAlias = "list[tuple[Tensor, Tensor]]"
+
+
+class CausalTransformer(nn.Module):
+    """Next-token logits of a prefix: pre-norm blocks, learned positions, tied to nothing.
+
+    ``forward(tokens, mask, cache)`` returns logits (n, L, V) and the cache with the new keys and values. ``mask``
+    (n, P + L) says which of all tokens so far count; positions count those only, so left padding changes nothing.
+    """
+
+    def __init__(
+        self, vocabulary: int, *, width: int = 64, depth: int = 2, heads: int = 4, max_length: int = 64,
+        dtype: torch.dtype = torch.float32, seed: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        self.max_length = max_length
+        self.embed = nn.Embedding(vocabulary, width, dtype=dtype)
+        self.place = nn.Embedding(max_length, width, dtype=dtype)
+        self.blocks = nn.ModuleList(_Block(width, heads, dtype) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, dtype=dtype)
+        self.head = nn.Linear(width, vocabulary, bias=False, dtype=dtype)
+        generator = torch.Generator().manual_seed(seed)
+        for p in self.parameters():
+            if p.ndim > 1:
+                nn.init.normal_(p, std=0.02 if p.shape[0] == vocabulary else p.shape[-1] ** -0.5, generator=generator)
+
+    def forward(self, tokens: Tensor, mask: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
+        """Return (logits (n, L, V), cache)."""
+        length = tokens.shape[1]
+        if mask.shape[1] > self.max_length:
+            raise ValueError(f"{mask.shape[1]} tokens, but max_length is {self.max_length}: build a longer module")
+        places = (mask.long().cumsum(-1) - 1).clamp_min(0)[:, -length:]
+        x = self.embed(tokens) + self.place(places)
+        total, start = mask.shape[1], mask.shape[1] - length
+        causal = torch.ones(length, total, dtype=torch.bool, device=tokens.device).tril(start)
+        # a padded query may see itself, or its softmax would be empty
+        own = torch.eye(total, dtype=torch.bool, device=tokens.device)[start:]
+        seen = (causal & mask[:, None, :]) | own  # (n, L, P + L)
+        new: Cache = []
+        for i, block in enumerate(self.blocks):
+            x, pair = block(x, seen[:, None], None if cache is None else cache[i])
+            new.append(pair)
+        return self.head(self.norm(x)), new
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, heads: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before, self.after = nn.LayerNorm(width, dtype=dtype), nn.LayerNorm(width, dtype=dtype)
+        self.qkv = nn.Linear(width, 3 * width, dtype=dtype)
+        self.out = nn.Linear(width, width, dtype=dtype)
+        self.up, self.down = nn.Linear(width, 4 * width, dtype=dtype), nn.Linear(4 * width, width, dtype=dtype)
+
+    def forward(
+        self, x: Tensor, seen: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        n, length, width = x.shape
+        q, k, v = self.qkv(self.before(x)).view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        if past is not None:
+            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        x = x + self.out(mixed.transpose(1, 2).reshape(n, length, width))
+        x = x + self.down(nn.functional.gelu(self.up(self.after(x))))
+        return x, (k, v)
