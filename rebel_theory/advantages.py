@@ -8,7 +8,7 @@ clipped or not: any function of the ratio times A is linear in the two parts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,8 +16,14 @@ from rebel_theory.arrays import BoolArray, FloatArray, IntArray, expectation
 from rebel_theory.feedback import Feedback
 from rebel_theory.problems.base import InvalidProblemError
 
-if TYPE_CHECKING:
-    from rebel_theory.policies import Policy
+
+class WithLogProbs(Protocol):
+    """A policy, as far as advantages look at one."""
+
+    @property
+    def log_probs(self) -> FloatArray:
+        """Log-probabilities (..., S, A)."""
+
 
 SMALLEST_SPREAD = 1e-12  # a group whose rewards agree to this, relative to their size, has no score
 
@@ -90,7 +96,7 @@ class Advantages:
         """Mean advantage of a cell, shape (..., S, A)."""
         return self.up - self.down
 
-    def log_probs_of(self, policy: Policy) -> FloatArray:
+    def log_probs_of(self, policy: WithLogProbs) -> FloatArray:
         """Return ln pi of every cell (..., S, A); of single answers, where a space of answers has no table."""
         return policy.log_probs
 

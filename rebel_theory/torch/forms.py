@@ -82,9 +82,9 @@ def form_of(pairs: Pairs, lead: tuple[int, ...], like: Tensor) -> PairForm:
         return torch.as_tensor(flat, dtype=like.dtype, device=like.device)
 
     if isinstance(pairs, FactorisedPairs):
-        probs = (tensor(np.exp(p), 2) for p in (pairs.log_pi, pairs.log_mu))
+        pi, mu = tensor(np.exp(pairs.log_pi), 2), tensor(np.exp(pairs.log_mu), 2)
         visited = np.where(pairs.visited, pairs.weights, 0.0)
-        return FactorisedForm.of(tensor(visited, 1), *probs, tensor(pairs.signal, 2))
+        return FactorisedForm.of(tensor(visited, 1), pi, mu, tensor(pairs.signal, 2))
     graph = pairs.graph if isinstance(pairs, PairCounts) else pairs
     if not isinstance(graph, PairGraph):
         raise TypeError(f"{type(pairs).__name__} has no form on tensors: expected factorised pairs, a graph or counts")

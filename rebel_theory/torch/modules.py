@@ -25,7 +25,8 @@ class _LogLinear(nn.Module):
 
     def forward(self, contexts: Tensor) -> Tensor:
         chosen = torch.tensordot(contexts, self.get_buffer("features"), dims=1)  # one-hot rows pick their own
-        return chosen @ self.theta
+        out: Tensor = chosen @ self.theta
+        return out
 
 
 def log_linear(features: ArrayLike, *, dtype: torch.dtype = torch.float64) -> nn.Module:

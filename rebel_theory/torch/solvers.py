@@ -187,6 +187,6 @@ class FirstOrder:
                 value = (z * mask * form.product(z)).sum() - 2 * (eta[:, None, None] * z * mask * form.moment).sum()
             else:
                 value = pair_loss(form, z, eta).sum()
-            value.backward()
+            torch.autograd.backward(value)
             method.step()
         return live.detach()

@@ -38,7 +38,7 @@ class Stacked:
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the named tensors of a flat vector (p,)."""
-        pieces = flat.split(self._sizes)
+        pieces = torch.split(flat, self._sizes)
         return {n: piece.view(s) for n, s, piece in zip(self._names, self._shapes, pieces, strict=True)}
 
     def weights(self, flat: Tensor) -> dict[str, Tensor]:
@@ -74,7 +74,7 @@ class Stacked:
         def of(theta: Tensor) -> Tensor:
             return self.logits(theta, contexts)
 
-        _, pull = vjp(of, flat)
+        pull = vjp(of, flat)[1]
 
         def push(v: Tensor) -> Tensor:
             out: Tensor = jvp(of, (flat,), (v,))[1]

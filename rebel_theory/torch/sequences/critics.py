@@ -12,7 +12,7 @@ from rebel_theory.arrays import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class RunningCritic:
-    """The mean reward of earlier batches, one number for all prompts, later batches weighing at least ``forgetting``."""
+    """The mean reward of earlier batches, one number for all prompts; later ones weigh at least ``forgetting``."""
 
     mean: float = 0.0
     batches: int = 0

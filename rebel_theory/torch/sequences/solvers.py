@@ -57,7 +57,7 @@ def first_order(policy: SequencePolicy, pairs: SequencePairs, eta: float, how: A
         for part in policy.micro_batches(len(rows)):
             some = rows[part]
             error = differences(policy, pairs, theta, some) - eta * pairs.relative[some]
-            ((error**2).sum() / len(rows)).backward()
+            torch.autograd.backward((error**2).sum() / len(rows))
         method.step()
     return theta.detach()
 

@@ -1,4 +1,4 @@
-"""Tasks with verifiable rewards in [0, 1]: digits, a grammar, a style; and a judge whose preferences turn in a circle."""
+"""Tasks with verifiable rewards in [0, 1]: digits, a grammar, a style."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SequenceTask(SelfRunning):
     def policy(
         self, *, width: int = 64, depth: int = 2, heads: int = 4, seed: int = 0, **options: Any
     ) -> SequencePolicy:
-        """Return a small transformer for this task; ``options`` go to :class:`SequencePolicy`, ``dtype`` to the module."""
+        """Return a small transformer for the task; ``options`` go to :class:`SequencePolicy`, ``dtype`` to the module."""
         dtype = options.pop("dtype", torch.float32)
         module = CausalTransformer(
             self.vocabulary, width=width, depth=depth, heads=heads, dtype=dtype, seed=seed,
@@ -65,7 +65,7 @@ class SequenceTask(SelfRunning):
         return SequencePolicy(module, eos=EOS, pad=PAD, max_new_tokens=self.max_new_tokens, **options)
 
     def run(self, algorithm: Any, **options: Any) -> Trace:
-        """Return the trace of a run: the loop of sequence tasks (see :func:`rebel_theory.torch.sequences.loop.train`)."""
+        """Return the trace of a run, by :func:`rebel_theory.torch.sequences.loop.train`."""
         from rebel_theory.torch.sequences.loop import train
 
         return train(self, algorithm, **options)
