@@ -56,7 +56,7 @@ class SequenceTask(SelfRunning):
     def policy(
         self, *, width: int = 64, depth: int = 2, heads: int = 4, seed: int = 0, **options: Any
     ) -> SequencePolicy:
-        """Return a small transformer for the task; ``options`` go to :class:`SequencePolicy`, ``dtype`` to the module."""
+        """Return a small transformer for the task; ``options`` go to SequencePolicy, ``dtype`` to the module."""
         dtype = options.pop("dtype", torch.float32)
         module = CausalTransformer(
             self.vocabulary, width=width, depth=depth, heads=heads, dtype=dtype, seed=seed,
