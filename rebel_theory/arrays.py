@@ -5,7 +5,7 @@ Arrays are double precision; a shape written ``(..., S, A)`` has any number of l
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,21 @@ def log_softmax(logits: FloatArray) -> FloatArray:
     Entries of ``-inf`` stay ``-inf`` (an action ruled out); each row needs one finite entry. Nothing
     overflows: a row of ``(0, 1e6)`` gives ``(-1e6, 0)``.
     """
+    if not isinstance(logits, np.ndarray):  # a tensor of the torch backend
+        tensor: Any = logits
+        return cast("FloatArray", tensor.log_softmax(-1))
     # ufunc.reduce is what max() and sum() call in the end: on ten states the way there takes a third of the time
     result: FloatArray = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)  # (..., A), largest entry 0
     result -= np.log(np.add.reduce(np.exp(result), axis=-1, keepdims=True))
     return result
+
+
+def as_kind(values: FloatArray, like: FloatArray) -> FloatArray:
+    """Return an array as what ``like`` is: itself, or a tensor of the torch backend, in its place and precision."""
+    if isinstance(like, np.ndarray):
+        return values
+    tensor: Any = like
+    return cast("FloatArray", tensor.new_tensor(values))
 
 
 def safe_log(probabilities: FloatArray) -> FloatArray:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.algorithms.base import Algorithm, State, check_step_size
 from rebel_theory.algorithms.mirror_maps import MirrorMap, as_mirror_map
+from rebel_theory.arrays import as_kind
 from rebel_theory.oracles import BoundOracle
 
 
@@ -48,6 +48,6 @@ class MirrorDescent(Algorithm):
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the projection of the mirror step at every visited row."""
         feedback = oracle.feedback(state.policy)
-        eta = self.eta.reshape(*self.eta.shape, 1, 1)
+        eta = as_kind(self.eta.reshape(*self.eta.shape, 1, 1), feedback.signal)
         target = as_mirror_map(self.mirror_map).move(state.policy.log_probs, eta * feedback.signal)
-        return State(state.policy.project(np.asarray(target), feedback))
+        return State(state.policy.project(target, feedback))

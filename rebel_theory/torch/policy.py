@@ -77,6 +77,11 @@ class TorchPolicy(ParametricPolicy):
         object.__setattr__(self, "contexts", x)
 
     @property
+    def net(self) -> Stacked:
+        """The module as a function of flat parameters."""
+        return self._net
+
+    @property
     def module(self) -> nn.Module:
         """The module at the parameters of the policy, if they are not a batch."""
         if self.theta.ndim != 1:

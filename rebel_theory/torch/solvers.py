@@ -33,7 +33,7 @@ def conjugate_gradient(
     """
     x, r = torch.zeros_like(b), b.clone()
     d, norm = r.clone(), (r * r).sum(-1, keepdim=True)
-    target = tolerance**2 * norm
+    target = max(tolerance, 8 * torch.finfo(b.dtype).eps) ** 2 * norm  # below its rounding a residual only wanders
     for _ in range(max_iterations):
         active = norm > target
         if not bool(active.any()):

@@ -36,6 +36,14 @@ class Stacked:
         """Length of the flat vector."""
         return int(self.first.numel())
 
+    def to(self, device: torch.device, dtype: torch.dtype) -> Stacked:
+        """Return the same module on a device, in a precision."""
+        if self.first.device == device and self.first.dtype == dtype:
+            return self
+        from copy import deepcopy
+
+        return Stacked(deepcopy(self.module).to(device=device, dtype=dtype))
+
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the named tensors of a flat vector (p,)."""
         pieces = torch.split(flat, self._sizes)
