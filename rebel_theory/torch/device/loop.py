@@ -137,9 +137,7 @@ def run(
     if not isinstance(oracle, Exact | Sampled):
         raise InvalidProblemError("run", [f"{type(oracle).__name__} is not there on a device: Exact() or Sampled(n)"])
     if not isinstance(policy, TorchPolicy):
-        raise InvalidProblemError(
-            "run", ["a problem on a device needs a TorchPolicy: TorchPolicy(mlp(k, A), contexts)"]
-        )
+        raise InvalidProblemError("run", ["a device problem needs a TorchPolicy: TorchPolicy(mlp(k, A), contexts)"])
     if isinstance(algorithm, MirrorDescent) and algorithm.mirror_map != "kl":
         raise InvalidProblemError("MD", ["on a device the mirror map is 'kl'"])
     lead = np.broadcast_shapes((n_seeds, *algorithm.eta.shape), policy.theta.shape[:-1])

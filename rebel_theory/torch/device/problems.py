@@ -64,7 +64,7 @@ class DeviceProblem(SelfRunning):
 
 @dataclass(frozen=True, eq=False)
 class DeviceBandit(DeviceProblem):
-    """Mean rewards (S, A), context distribution (S,), and the standard deviation of normal noise or Bernoulli rewards."""
+    """Mean rewards (S, A), context distribution (S,), and normal noise of deviation sigma or Bernoulli rewards."""
 
     reward: Tensor
     context_dist: Tensor
