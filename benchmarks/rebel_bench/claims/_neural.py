@@ -1,0 +1,61 @@
+"""What the claims on neural policies share: small modules in double precision, problems with features as contexts."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.random import Generator
+
+import rebel_theory as rt
+from rebel_bench.instances import random_preferences, simplex
+from rebel_theory.arrays import FloatArray
+
+if TYPE_CHECKING:
+    from rebel_theory.torch import TorchPolicy
+
+MODULES = ("perceptron", "transformer")
+N_INPUTS = 3
+
+
+def prepare() -> str:
+    """Return the device of the environment variable REBEL_DEVICE, the CPU by default, where one thread is fastest."""
+    import torch
+
+    torch.set_num_threads(1)
+    return os.environ.get("REBEL_DEVICE", "cpu")
+
+
+def policy(rng: Generator, kind: str, contexts: FloatArray, n_actions: int, **options: Any) -> TorchPolicy:
+    """Return a small random network of a kind on contexts (S, k), on the device of :func:`prepare`."""
+    import rebel_theory.torch as neural
+
+    seed, n_inputs = int(rng.integers(2**31)), contexts.shape[-1]
+    make = {
+        "perceptron": lambda: neural.mlp(n_inputs, n_actions, hidden=(6,), seed=seed),
+        "transformer": lambda: neural.transformer(n_inputs, n_actions, width=4, heads=2, seed=seed),
+    }[kind]
+    return neural.TorchPolicy(make().to(prepare()), contexts, **options)
+
+
+def problem(rng: Generator, kind: str, s: int, a: int) -> rt.Problem:
+    """Return a random bandit, discounted MDP or game of S rows and A actions; rewards in [0, 1]."""
+    if kind == "bandit":
+        return rt.ContextualBandit(rng.random((s, a)), context_dist=simplex(rng, s))
+    if kind == "game":
+        return rt.PreferenceGame(random_preferences(rng, s, a), context_dist=simplex(rng, s))
+    transition = simplex(rng, s, a, s)
+    return rt.TabularMDP(transition, rng.random((s, a)), discount=0.9, initial_dist=simplex(rng, s))
+
+
+def contexts(rng: Generator, s: int) -> FloatArray:
+    """Return random features (S, k) of the rows."""
+    return rng.standard_normal((s, N_INPUTS))
+
+
+def largest_tv(one: rt.Trace, other: rt.Trace) -> float:
+    """Return the largest total variation over rows and iterates of two runs that kept their policies."""
+    assert one.probs is not None
+    assert other.probs is not None
+    return float(0.5 * np.abs(one.probs - other.probs).sum(axis=-1).max())

@@ -1,0 +1,104 @@
+"""N5: in a contextual game that turns in circles a network lowers the duality gap, where its reward model cannot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.random import Generator
+
+import rebel_theory as rt
+from rebel_bench.claim import Claim, Inequality, Scale
+from rebel_bench.claims import _neural as neural
+from rebel_bench.style import OKABE_ITO
+from rebel_theory.arrays import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+S, A = 8, 3
+BETAS = np.array([0.03, 0.1, 0.3, 1.0, 3.0])  # of the reward model's optimum pi_1 exp(r / beta)
+SHARE = 0.5  # of the least gap of the reward model, at most, is what self-play may leave
+ETA = 0.2
+
+
+def game(rng: Generator, contexts: FloatArray) -> rt.PreferenceGame:
+    """Return rock-paper-scissors with strengths and lengths of the circle that depend on the context."""
+    circle = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
+    strength = 0.6 * np.tanh(contexts @ rng.standard_normal((neural.N_INPUTS, A)))  # (S, A)
+    turn = 1.0 + 0.5 * np.tanh(contexts @ rng.standard_normal(neural.N_INPUTS))  # (S,)
+    scores = strength[:, :, None] - strength[:, None, :] + turn[:, None, None] * circle
+    return rt.PreferenceGame(1 / (1 + np.exp(-scores)))
+
+
+def _instances(rng: Generator, scale: Scale, self_play: bool) -> pd.DataFrame:
+    """Return duality gaps of the average policy of REBEL, and of the reward model's optima, the best of all betas."""
+    from rebel_theory.torch import GaussNewton
+
+    neural.prepare()
+    rows = []
+    n_updates = scale.cases(quick=150, paper=400, full=2_000)
+    for i in range(scale.cases(quick=4, paper=20, full=200)):
+        x = neural.contexts(rng, S)
+        circular = game(rng, x)
+        policy = neural.policy(rng, "perceptron", x, A, solver=GaussNewton(max_iterations=60, tolerance=1e-8))
+        # the same network, fitted to the preferences by maximum likelihood
+        model = rt.run(circular, rt.Dpo(1 / BETAS, base="uniform"), n_iterations=1, policy=policy)
+        best = float(model.gap[0, :, -1].min())
+        if self_play:
+            trace = rt.run(circular, rt.Rebel(ETA), n_iterations=n_updates, policy=policy)
+            value = float(trace.average_gap[0, -1])
+        else:
+            # rewards instead of opponents: each answer's mean win over uniform ones
+            payoff = (2 * circular.preference - 1).mean(axis=-1)
+            fitted = rt.run(
+                rt.ContextualBandit(payoff), rt.Rebel(ETA), n_iterations=n_updates, policy=policy, keep_policies=True
+            )
+            assert fitted.probs is not None
+            value = float(rt.duality_gap(circular, fitted.probs[0].mean(axis=0)))
+        first = float(model.gap[0, 0, 0])
+        rows.append({"instance": i, "value": value, "bound": SHARE * best, "reward_model": best, "first_gap": first})
+    return pd.DataFrame(rows)
+
+
+def check(rng: Generator, scale: Scale) -> pd.DataFrame:
+    """Return the gaps of self-play."""
+    return _instances(rng, scale, self_play=True)
+
+
+def control(rng: Generator, scale: Scale) -> pd.DataFrame:
+    """Return the gaps of REBEL on the mean win over uniform answers as a reward: no opponent that moves."""
+    return _instances(rng, scale, self_play=False)
+
+
+def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
+    """Draw the gap at the start, of the reward model, and of the average policy, an instance a line."""
+    ax = fig.add_subplot()
+    for table, colour, marker, name in (
+        (cases, "blue", "o", "preference REBEL, self-play"), (control_cases, "vermillion", "x", "control: a fixed reward"),
+    ):  # fmt: skip
+        for k, (_, row) in enumerate(table.iterrows()):
+            ax.plot([0, 1, 2], [row["first_gap"], row["reward_model"], row["value"]], color=OKABE_ITO[colour], marker=marker,
+                    markersize=3, linewidth=0.8, label=name if k == 0 else None,
+                    linestyle="-" if colour == "blue" else (0, (4, 2)))  # fmt: skip
+    ax.set_xticks([0, 1, 2], ["first policy", "reward model,\nbest beta", "REBEL,\naverage policy"])
+    ax.set(ylabel="duality gap (payoff)", ylim=(0, None))
+    ax.legend(loc="lower left")
+
+
+CLAIM = Claim(
+    id="N5",
+    title="neural self-play",
+    statement="On games of three answers whose circle and strengths depend on the context, the average policy of "
+    "preference REBEL with a perceptron has at most half the duality gap of every optimum of the reward model (DPO) in "
+    "the same network.",
+    latex=r"\mathrm{DG}(\bar\pi_{\rm REBEL}) \le \tfrac12 \min_\beta \mathrm{DG}(\pi_{\rm DPO, \beta})",
+    source="arXiv:2404.16767, section 5 (general preferences); P6 on a network",
+    test=Inequality(),
+    check=check,
+    control=control,
+    control_statement="REBEL on the mean win over uniform answers, a reward without an opponent",
+    figure=draw,
+    requires=("torch",),
+)
