@@ -88,8 +88,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the ratios, and the tightest instances against the step size."""
     left, right = fig.subplots(1, 2)
     ratios(left, cases, control_cases, label="gap / bound")
-    for i, (name, table) in enumerate((("claim", cases), ("control", control_cases))):
-        style = line(name, (0, 3)[i])
+    for i, (name, table) in enumerate((("control", control_cases), ("claim", cases))):  # the claim on top
+        style = line(name, (3, 0)[i])
         style.update(linestyle="none", markevery=None, markersize=2, alpha=0.5)
         ratio = np.maximum(table["value"] / table["bound"], 1e-6)
         right.plot(table["step_size"], ratio, rasterized=len(table) > 2_000, **style)

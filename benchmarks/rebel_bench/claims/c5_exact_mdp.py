@@ -110,6 +110,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         right.plot(worst.index, worst, **style)
     right.axhline(1.0, color="black", linewidth=0.8, linestyle=(0, (1, 1)))
     right.set(xscale="log", yscale="log", xlabel="states $S$", ylabel="largest gap / bound")
+    right.set_yticks(ticks := [0.3, 1, 3], list(map(str, ticks)))
+    right.minorticks_off()
 
 
 CLAIM = Claim(

@@ -121,7 +121,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         style = line(rf"$\eta\tau/(1-\gamma)$ = {share[i]:g}", i)
         right.plot(t, np.maximum(error[i], 1e-13), **style)
         right.plot(t[1:], bound[i], color=style["color"], linewidth=0.8, linestyle=(0, (1, 1)))
-    right.set(yscale="log", xlabel="updates $t$", ylabel=r"$\|Q^*_\tau - Q^t_\tau\|_\infty$", ylim=(1e-13, 1e9))
+    right.set(yscale="log", xlabel="updates $t$", ylabel=r"$\|Q^*_\tau - Q^t_\tau\|_\infty$", ylim=(1e-13, 1e14))
     right.legend(loc="upper right", title="thin dotted: bounds")
 
 

@@ -125,7 +125,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         table = _measure("trap", game, start, eta, mu, 400, all_policies, rt.Exact(), 0)
         right.plot(SHIFT_GRID, table["bound"], **line(name, (0, 3)[i]))
     right.plot(SHIFT_GRID, table["value"], color=OKABE_ITO["black"], linewidth=0.8, label="measured")
-    right.set(xscale="log", yscale="log", xlabel="trap: $C$", ylabel="duality gap (payoff $2P-1$)", ylim=(0.01, 10))
+    right.set(xscale="log", yscale="log", xlabel="trap: $C$", ylabel="duality gap (payoff $2P-1$)", ylim=(0.003, 10))
     right.legend(loc="lower left", handlelength=2.5)
 
 

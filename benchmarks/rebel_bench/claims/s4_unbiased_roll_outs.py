@@ -116,14 +116,13 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
 
     left.plot(x, erfc(x / np.sqrt(2)), color="black", linewidth=0.8, linestyle=(0, (1, 1)), label="normal law")
     left.set(
-        xscale="log", yscale="log", ylim=(1e-3, 1.5), xlim=(0.03, None), xlabel="|mean error| / its standard error",
+        xscale="log", yscale="log", ylim=(1e-3, 1.5), xlim=(0.002, None), xlabel="|mean error| / its standard error",
         ylabel="share of cells beyond",
     )  # fmt: skip
-    left.legend(loc="lower left")
+    left.legend(loc="lower left", handlelength=2)
     right.set(
-        xscale="log", yscale="log", xlabel="pairs of roll-outs", ylabel="root mean square error", ylim=(1e-4, None)
+        xscale="log", yscale="log", xlabel="pairs of roll-outs", ylabel="root mean square error", ylim=(1e-3, None)
     )
-    right.legend(loc="lower left")
 
 
 CLAIM = Claim(
