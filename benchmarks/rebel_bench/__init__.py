@@ -15,17 +15,20 @@ if __name__ != "rebel_bench":
     )
 
 if TYPE_CHECKING:
+    from rebel_bench.outcomes import Outcome, Verification
     from rebel_bench.registry import find_claims
-    from rebel_bench.runner import Outcome, Verification, verify
+    from rebel_bench.results import stored_outcomes
+    from rebel_bench.runner import verify
 
 _HOMES = {
-    "Outcome": "rebel_bench.runner",
-    "Verification": "rebel_bench.runner",
+    "Outcome": "rebel_bench.outcomes",
+    "Verification": "rebel_bench.outcomes",
     "find_claims": "rebel_bench.registry",
+    "stored_outcomes": "rebel_bench.results",
     "verify": "rebel_bench.runner",
 }
 
-__all__ = ["Outcome", "Verification", "find_claims", "verify"]
+__all__ = ["Outcome", "Verification", "find_claims", "stored_outcomes", "verify"]
 
 
 def __getattr__(name: str) -> Any:
