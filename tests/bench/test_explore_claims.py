@@ -1,0 +1,82 @@
+"""What the explored claims (C10, S3, S5, P7) measure, against plain readings of their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+import rebel_envs as envs
+import rebel_theory as rt
+from rebel_bench.claims import c10_offline_share as c10
+
+RNG = np.random.default_rng
+
+
+def test_c10_harmonic_mean_bounds_the_concentrability_of_a_mixture():
+    rng = RNG(0)
+    for share in (0.0, 0.3, 1.0):
+        best, offline, policy = (rng.dirichlet(np.ones(4), size=3) for _ in range(3))
+        exact = rt.concentrability(best, share * offline + (1 - share) * policy)
+        bound = c10.harmonic(rt.concentrability(best, offline), rt.concentrability(best, policy), share)
+        assert exact <= bound * (1 + 1e-12)
+        if share in (0.0, 1.0):
+            assert_allclose(exact, bound, rtol=1e-12)
+    # one context, one best action: equal, and no data at all for it is no bound at all
+    assert_allclose(c10.harmonic(np.array(10.0), np.array(2.0), 0.4), 1 / (0.4 * 0.1 + 0.6 * 0.5))
+    assert c10.harmonic(np.array(np.inf), np.array(np.inf), 0.5) == np.inf
+
+
+def test_c10_shift_bandit_is_that_of_the_environments():
+    reward, features, offline = c10.trap(np.array([50.0]), 1.2 / 50)
+    known = envs.shift_bandit(50.0, 1.0)
+    assert_allclose(reward[0], known.problem.reward[0])
+    assert_allclose(features, known.features[0, :, 0])
+    assert_allclose(offline[0], known.base[0])
+
+
+@pytest.mark.parametrize("family", ["trap", "hill"])
+def test_c10_drift_has_the_sign_of_the_regression(family):
+    make, odds, *_ = c10.FAMILIES[family]
+    for c in (2.5, 8.0, 60.0):
+        reward, features, offline = make(np.array([c]))
+        for share in (0.02, 0.5, 0.95):
+            base = rt.Mixture([(offline[0][None], share), ("on-policy", 1 - share)])
+            thetas = np.linspace(np.log(odds), 5, 200)
+            start = rt.LogLinearPolicy(features[None, :, None], thetas[None, :, None])
+            bandits = rt.ContextualBandit(np.tile(reward, (200, 1, 1)))
+            run = rt.run(bandits, rt.Rebel(1.0, base=base), n_iterations=1, policy=start)
+            turns = (run.final_policy.theta[0, :, 0] < thetas).any()
+            assert turns == (c10.drift(family, c, share) < 0), (c, share)
+
+
+def test_c10_measures_floor_and_bound_of_a_plain_run():
+    c, share = np.array([40.0]), 0.25
+    reward, features, offline = c10.trap(c, 1.2 / c)
+    bandit, start = rt.ContextualBandit(reward[:, None]), rt.LogLinearPolicy(features[None, :, None], [np.log(1e-12)])
+    row = c10._measure("trap", bandit, start, 5.0, offline[:, None], c, share, counted=True).iloc[0]
+    assert row["floor"] == pytest.approx(1.0, abs=1e-6)  # it stays at b
+    assert row["value"] == pytest.approx(1.0, abs=1e-6)
+    # eps = lam Var of the target under the data, C = C_off/lam: the share cancels
+    assert row["misfit"] == pytest.approx((1 + 1.2 / 40) * np.sqrt(1 - 1 / 40), rel=1e-3)
+    forgotten = c10._measure("trap", bandit, start, 5.0, offline[:, None], c, share, counted=False).iloc[0]
+    assert forgotten["misfit"] == pytest.approx(np.sqrt(share) * row["misfit"], rel=1e-3)
+
+
+def test_c10_finding_reads_the_table():
+    rows = [
+        ("random", c, share, i, 0.1 + 0.01 * i + (0.05 + 0.001 * i) * share * (1 if c < 5 else -1))
+        for c in c10.RANDOM_SHIFTS for share in c10.SHARES for i in range(5)
+    ]  # fmt: skip
+    rows += [("trap", c, share, 0, 1.0 if share > 0.1 else 0.6) for c in (2.0, 100.0) for share in (0.1, 0.4, 0.9)]
+    rows += [("hill", c, share, 0, 0.0 if c < 9 else 1.0) for c in (2.0, 8.0, 100.0) for share in (0.1, 0.9)]
+    cases = pd.DataFrame(rows, columns=["family", "concentrability", "share", "instance", "floor"])
+    text = c10.finding(cases, cases)
+    assert "5 random" in text
+    assert "floor is 0.120" in text
+    assert "C = 1: +0.052" in text
+    assert "C = 1000: -0.052" in text
+    assert "alone worse at 2 of 5 C and better at 3" in text
+    assert "a share of 0.4 at C = 100" in text
+    assert "up to C = 8." in text
