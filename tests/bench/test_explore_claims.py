@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.claims import c10_offline_share as c10
+from rebel_bench.claims import p7_coverage
 
 RNG = np.random.default_rng
 
@@ -80,3 +81,14 @@ def test_c10_finding_reads_the_table():
     assert "alone worse at 2 of 5 C and better at 3" in text
     assert "a share of 0.4 at C = 100" in text
     assert "up to C = 8." in text
+
+
+def test_p7_finding_says_no_more_than_the_cases():
+    cases = pd.DataFrame({"base": ["trap", "uniform"], "value": [0.9, 0.2], "bound": [1.0, 1.0]})
+    control = pd.DataFrame({"base": ["trap", "trap", "uniform"], "value": [3.0, 0.5, 0.4], "bound": [1.0, 1.0, 1.0]})
+    text = p7_coverage.finding(cases, control)
+    assert "is insufficient: " in text
+    assert "is 3 in the traps (above 1 in 1 of 2)" in text
+    assert "0.4 in random games (above 1 in 0 of 1)" in text
+    assert "it is 0.9 and 0.2" in text
+    assert "not shown to be insufficient" in p7_coverage.finding(cases, cases)
