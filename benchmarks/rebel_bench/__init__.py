@@ -6,6 +6,7 @@ on first use.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "rebel_bench":
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from rebel_bench.registry import find_claims
     from rebel_bench.results import stored_outcomes
     from rebel_bench.runner import verify
+
+IMPORTED_AT = time.time()  # sources edited later are not what this process runs
 
 _HOMES = {
     "Outcome": "rebel_bench.outcomes",

@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -51,14 +52,26 @@ def sources_of(file: Path) -> dict[str, Path]:
     found: dict[str, Path] = {"claim": file}
     for package in _WHOLE:
         found |= _package(package)
-    waiting = [file]
+    waiting, seen = [file], set[str]()
     while waiting:
         path = waiting.pop()
         for module in _imports(*_state(path), path == file):
-            new = {name: source for name, source in _files(module).items() if name not in found}
+            if (place := _place(module)) in seen:
+                continue
+            seen.add(place)
+            new = {name: source for name, source in _files(place).items() if name not in found}
             found |= new
-            waiting += new.values()
+            waiting += [source for source in new.values() if source.suffix == ".py"]
     return found
+
+
+def edited_since(file: Path, moment: float) -> list[Path]:
+    """Return what the claim in ``file`` runs and was edited after ``moment``, its own file left out.
+
+    A process that imported a source before runs the old one still, and the claim's file alone is loaded each time.
+    """
+    now = time.time()  # a time to come says nothing: an archive, or the clock of another machine
+    return [path for path in sources_of(file).values() if path != file and moment < path.stat().st_mtime <= now]
 
 
 def _state(path: Path) -> tuple[Path, int, int]:
@@ -85,6 +98,12 @@ def _imports(path: Path, _modified: int, _size: int, claim: bool) -> tuple[str, 
             module = node.module or ""
             names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     return tuple(dict.fromkeys(names))
+
+
+def _place(module: str) -> str:
+    """Return the module of ours, or the package of somebody else's, that an import of ``module`` reads."""
+    top = module.split(".")[0]
+    return module if top == "rebel_bench" else top
 
 
 def _files(module: str) -> dict[str, Path]:

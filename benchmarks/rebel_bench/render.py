@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -42,11 +42,12 @@ def render_stored(
     scale: Scale | None = None,
     seed: int | None = None,
     claims: Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Draw what is stored under ``source`` into ``out`` and return the files; nothing is measured.
 
     Without ids, every stored claim that has a figure. Of several stored runs of a claim the largest scale is
-    drawn, then the smallest seed, unless ``scale`` or ``seed`` choose.
+    drawn, then the smallest seed, unless ``scale`` or ``seed`` choose. ``note`` hears of results of other code.
 
     Raises
     ------
@@ -70,4 +71,6 @@ def render_stored(
     if not outcomes:
         raise UserError(f"no results are stored{chosen} in {source}: run `rebel-theory verify --out {source}` first")
     require_writable(out)
+    if old := [o.claim.id for o in outcomes if not o.current]:
+        note(f"{', '.join(old)}: measured by other code than this; `rebel-theory verify` measures again")
     return [file for o in outcomes for file in render(o.claim, o.cases, o.control_cases, out, venue)]

@@ -22,7 +22,7 @@ from rebel_bench.timings import Timings
 
 
 def stored_outcomes(
-    ids: Iterable[str] = (),
+    ids: str | Iterable[str] = (),
     *,
     source: str | Path,
     scale: Scale | str | None = None,
@@ -35,7 +35,8 @@ def stored_outcomes(
     the smallest seed, unless ``scale`` or ``seed`` choose; of those, what the present code would give
     (``outcome.current``), otherwise what was measured last.
     """
-    chosen = registry.select(registry.find_all(None if claims is None else Path(claims)), ids)
+    texts = (ids,) if isinstance(ids, str) else ids
+    chosen = registry.select(registry.find_all(None if claims is None else Path(claims)), texts)
     results = Results(Path(source))
     size = None if scale is None else scale_of(scale)
     found = (results.latest(entry, size, seed) for entry in chosen)

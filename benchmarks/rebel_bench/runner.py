@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rebel_bench import registry
+from rebel_bench import IMPORTED_AT, registry
 from rebel_bench.claim import PARTS
 from rebel_bench.errors import UserError
+from rebel_bench.fingerprint import edited_since
 from rebel_bench.keeper import Keeper
 from rebel_bench.outcomes import Verification
 from rebel_bench.pool import run_units
 from rebel_bench.progress import Progress, Silent
+from rebel_bench.registry import Found
 from rebel_bench.runs import Done, run_of
 from rebel_bench.scale import Scale, scale_of
 from rebel_bench.store import Stored
@@ -64,6 +66,8 @@ def verify(
     texts = (ids,) if isinstance(ids, str) else tuple(ids)
     chosen = registry.select(registry.find_all(None if claims is None else Path(claims)), texts)
     keeper = None if out is None else Keeper.at(Path(out))
+    if keeper is not None and workers == 1:
+        _require_unedited(chosen)
     runs = {found.claim.id: run_of(found, scale, seed) for found in chosen}
     specs = [spec for run in runs.values() for spec in run.units()]
     with progress or Silent() as report:
@@ -87,3 +91,13 @@ def verify(
         for id_, run in runs.items()
     )
     return Verification(tuple(outcomes), scale, seed, version())
+
+
+def _require_unedited(chosen: Iterable[Found]) -> None:
+    """Raise :class:`UserError` if this process may run older sources than those that results would be named by."""
+    for found in chosen:
+        if edited := edited_since(found.file, IMPORTED_AT):
+            raise UserError(
+                f"{edited[0]} was edited after this process had started, which may run what it was before: "
+                "start again, take --workers 2, or store nothing (out=None)"
+            )

@@ -47,7 +47,7 @@ class Timings:
             "scale": spec.scale.value,
             "seed": spec.seed,
             "block": spec.block,
-            "seconds": round(seconds, 6),
+            "seconds": seconds,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         try:

@@ -56,7 +56,7 @@ def measure(unit: Unit) -> Measured | Failed:
         with redirect_stdout(sys.stderr), one_blas_thread(with_scipy=True):
             begin = perf_counter()
             cases = claim.measure(spec.part, spec.scale, spec.seed, spec.block)
-            seconds = perf_counter() - begin
+            seconds = round(perf_counter() - begin, 6)  # as it is written down
         return Measured(unit, pa.Table.from_pandas(cases, preserve_index=False).to_pandas(), seconds)
     except (UserError, ClaimError):
         raise

@@ -35,7 +35,9 @@ def test_figures_come_from_stored_results_only(results, toys, toy, tmp_path, cap
     toy(toys, "C2", check="1 / 0", control="1 / 0")  # measuring again would fail
     arguments = ["figures", "--claims", str(toys), "--from", str(results), "--venue", "icml"]
     assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
-    printed = capsys.readouterr().out.split()
+    captured = capsys.readouterr()
+    assert "note: C2: measured by other code" in captured.err
+    printed = captured.out.split()
     assert [name.rsplit("/", 1)[1] for name in printed] == ["E1.png", "E1.pdf", "C2.png", "C2.pdf"]
     width, _ = png_size(tmp_path / "a" / "C2.png")
     assert width == int(3.25 * 300)  # one column of ICML at 300 dots an inch
