@@ -64,18 +64,18 @@ def _instances(rng: Generator, scale: Scale, states_count: bool) -> pd.DataFrame
             for s, a in SHAPES:
                 mdp, start = _random(rng, n, s, a, discount)
                 eta = 10 ** rng.uniform(-2, 1, size=n)
-                tables.append(_measure("exact", mdp, start, eta, base, n_updates, states_count, rt.Exact(), 0))
+                tables.append(measure("exact", mdp, start, eta, base, n_updates, states_count, rt.Exact(), 0))
                 few, seed = n // 5, int(rng.integers(2**31))
                 mdp, start = _random(rng, few, s, a, discount)
                 oracle = rt.Sampled(N_PAIRS)
-                tables.append(_measure("sampled", mdp, start, eta[:few], base, 20, states_count, oracle, seed))
+                tables.append(measure("sampled", mdp, start, eta[:few], base, 20, states_count, oracle, seed))
         mdp, start = trap(10 ** rng.uniform(-4, -1, size=n), discount)
         eta = 10 ** rng.uniform(1, 2, size=n)
-        tables.append(_measure("trap", mdp, start, eta, "uniform", n_updates, states_count, rt.Exact(), 0))
+        tables.append(measure("trap", mdp, start, eta, "uniform", n_updates, states_count, rt.Exact(), 0))
     return pd.concat(tables, ignore_index=True)
 
 
-def _measure(
+def measure(
     problem: str, mdp: rt.TabularMDP, start: rt.LogLinearPolicy, eta: FloatArray, base: str, n_updates: int,
     states_count: bool, oracle: rt.Exact | rt.Sampled, seed: int,
 ) -> pd.DataFrame:  # fmt: skip
@@ -129,7 +129,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         mdp, start = trap(visits, discount)
         eta = np.full(len(visits), 100.0)
         for states_count, name in ((True, "bound"), (False, "control")):
-            table = _measure("trap", mdp, start, eta, "uniform", n_updates, states_count, rt.Exact(), 0)
+            table = measure("trap", mdp, start, eta, "uniform", n_updates, states_count, rt.Exact(), 0)
             style = line(rf"{name}, $\gamma = {discount:g}$", 2 * i + (0 if states_count else 3))
             right.plot(visits, table["value"] / table["bound"], **style)
     right.axhline(1, color=OKABE_ITO["black"], linewidth=0.8, linestyle=(0, (1, 1)))

@@ -68,16 +68,19 @@ def _instances(rng: Generator, scale: Scale, algorithm: type) -> pd.DataFrame:
             base = random_problem(rng, "mdp", s, a, n)
             assert isinstance(base, rt.TabularMDP)
             mdp = rt.TabularMDP(base.transition, base.reward, discount=discount, initial_dist=base.initial_dist)
-            rows.append(_measure(mdp, "random", 10 ** rng.uniform(-2, 2, size=n), algorithm))
+            rows.append(measure(mdp, "random", 10 ** rng.uniform(-2, 2, size=n), algorithm))
     for name, mdp in _named(scale):
         eta = np.geomspace(1e-2, 1e2, 9)
-        rows.append(_measure(_unit_rewards(mdp), name, eta, algorithm))
+        rows.append(measure(_unit_rewards(mdp), name, eta, algorithm))
     return pd.concat(rows, ignore_index=True)
 
 
-def _measure(mdp: rt.TabularMDP, name: str, eta: FloatArray, algorithm: type) -> pd.DataFrame:
-    trace = rt.run(mdp, algorithm(eta), n_iterations=N_UPDATES)
-    t = np.arange(1, N_UPDATES + 1)
+def measure(
+    mdp: rt.TabularMDP, name: str, eta: FloatArray, algorithm: type, n_updates: int = N_UPDATES
+) -> pd.DataFrame:
+    """Return, per instance, gap and bound at the tightest T."""
+    trace = rt.run(mdp, algorithm(eta), n_iterations=n_updates)
+    t = np.arange(1, n_updates + 1)
     bound = exact_mdp_bound(mdp.n_actions, eta[:, None], t, mdp.discount)
     gap = trace.gap[0, :, 1:]
     place = (gap / bound).argmax(axis=-1)

@@ -57,33 +57,43 @@ def _instances(rng: Generator, scale: Scale, make: Maker) -> pd.DataFrame:
             temperature = float(10 ** rng.uniform(-2, 1))
             share = np.where(rng.random(n) < 0.2, 1.0, 10 ** rng.uniform(-2, 0, size=n))  # of the largest step
             policy = random_policy(rng, mdp, spread=2.0)
-            rows.append(_measure(mdp, policy, temperature, share, make))
+            rows.append(measure(mdp, policy, temperature, share, make))
     return pd.concat(rows, ignore_index=True)
 
 
 def _errors(
-    mdp: rt.TabularMDP, policy: rt.TabularPolicy | None, temperature: float, npg_step: FloatArray, make: Maker
+    mdp: rt.TabularMDP,
+    policy: rt.TabularPolicy | None,
+    temperature: float,
+    npg_step: FloatArray,
+    make: Maker,
+    n_updates: int = N_UPDATES,
 ) -> tuple[FloatArray, FloatArray]:
     """Return ||Q*_tau - Q_tau^t||, shape (n, T + 1), less what rounding may add, and ||ln pi* - ln pi^0||, (n,)."""
     best = soft_solve(mdp, temperature)
     algorithm = make(functional_step_size(npg_step, mdp.discount), temperature)
-    trace = rt.run(mdp, algorithm, n_iterations=N_UPDATES, policy=policy, keep_policies=True)
+    trace = rt.run(mdp, algorithm, n_iterations=n_updates, policy=policy, keep_policies=True)
     assert trace.probs is not None
     log_probs = safe_log(trace.probs[0])  # (n, T + 1, S, A)
-    q = [soft_values(mdp, log_probs[..., t, :, :], temperature)[1] for t in range(N_UPDATES + 1)]
+    q = [soft_values(mdp, log_probs[..., t, :, :], temperature)[1] for t in range(n_updates + 1)]
     error = np.stack([np.abs(best.q_values - x).max(axis=(-2, -1)) for x in q], axis=-1)
     distance = np.abs(best.log_policy - log_probs[..., 0, :, :]).max(axis=(-2, -1))
     rounding = min(2 * best.error_bound, 1e-9 * (1 + float(np.abs(best.q_values).max())))  # no excuse for a bad solve
     return np.maximum(error - rounding, 0.0), distance
 
 
-def _measure(
-    mdp: rt.TabularMDP, policy: rt.TabularPolicy, temperature: float, share: FloatArray, make: Maker
+def measure(
+    mdp: rt.TabularMDP,
+    policy: rt.TabularPolicy,
+    temperature: float,
+    share: FloatArray,
+    make: Maker,
+    n_updates: int = N_UPDATES,
 ) -> pd.DataFrame:
     """Return, per instance, the update after which error / bound is largest."""
     npg_step = share * (1 - mdp.discount) / temperature
-    error, distance = _errors(mdp, policy, temperature, npg_step, make)
-    t = np.arange(N_UPDATES)
+    error, distance = _errors(mdp, policy, temperature, npg_step, make, n_updates)
+    t = np.arange(n_updates)
     bound = entropy_npg_bound(error[:, :1], distance[:, None], npg_step[:, None], temperature, t, mdp.discount)
     ratio = np.divide(error[:, 1:], bound, out=np.zeros_like(bound), where=error[:, 1:] > 0)
     ratio = np.where(bound > LEAST * bound[:, :1], ratio, 0.0)

@@ -45,7 +45,7 @@ def _instances(rng: Generator, scale: Scale, last: bool) -> pd.DataFrame:
     for name, game in _games(rng, n):
         a = game.n_actions
         for t in horizons:
-            gap = _final_gap(game, t, last)
+            gap = final_gap(game, t, last)
             rows.append(
                 pd.DataFrame(
                     {"game": name, "n_actions": a, "n_updates": t, "value": gap, "bound": float(self_play_bound(a, t))}
@@ -54,7 +54,7 @@ def _instances(rng: Generator, scale: Scale, last: bool) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def _final_gap(game: rt.PreferenceGame, t: int, last: bool) -> FloatArray:
+def final_gap(game: rt.PreferenceGame, t: int, last: bool) -> FloatArray:
     """Return the duality gap of the average of T iterates, or of the last, from the policies themselves.
 
     The gap that a run records comes from the signal it learns from: a wrong signal would judge itself. Where the

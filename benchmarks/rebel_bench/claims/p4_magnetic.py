@@ -37,7 +37,7 @@ def _instances(rng: Generator, scale: Scale, too_long: float = 1.0) -> pd.DataFr
             longest = alpha / np.abs(game.payoff).max(axis=(-3, -2, -1)) ** 2  # (n,)
             share = np.where(rng.random(n) < 0.5, 1.0, rng.uniform(0.05, 1.0, n))
             eta = too_long * share * longest
-            star = np.stack([_equilibrium(game, i, alpha, reference) for i in range(n)])  # (n, 1, A)
+            star = np.stack([equilibrium(game, i, alpha, reference) for i in range(n)])  # (n, 1, A)
             algorithm = rt.MagneticMirrorDescent(eta, alpha, rt.TabularPolicy.from_probs(reference))
             trace = rt.run(game, algorithm, n_iterations=UPDATES[-1], policy=first, keep_policies=True)
             assert trace.probs is not None
@@ -52,7 +52,8 @@ def _instances(rng: Generator, scale: Scale, too_long: float = 1.0) -> pd.DataFr
     return pd.concat(rows, ignore_index=True)
 
 
-def _equilibrium(games: rt.PreferenceGame, i: int, alpha: float, reference: np.ndarray) -> np.ndarray:
+def equilibrium(games: rt.PreferenceGame, i: int, alpha: float, reference: np.ndarray) -> np.ndarray:
+    """Return the regularised equilibrium of one game of a batch, shape (1, A)."""
     found = rt.regularised_equilibrium(rt.PreferenceGame(games.preference[i]), alpha, reference[i])
     return np.atleast_2d(found.policy)
 

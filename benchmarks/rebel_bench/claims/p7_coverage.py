@@ -56,14 +56,14 @@ def _instances(rng: Generator, scale: Scale, all_policies: bool) -> pd.DataFrame
                 features = rng.standard_normal((x, y, N_FEATURES))
                 start = rt.LogLinearPolicy(features, rng.standard_normal((1, m, N_FEATURES)))
                 eta, seed = 10 ** rng.uniform(-2, 1, size=m), int(rng.integers(2**31))
-                tables.append(_measure(name, game, start, eta, base, t, all_policies, oracle, seed))
+                tables.append(measure(name, game, start, eta, base, t, all_policies, oracle, seed))
     game, start, mu = trap(10 ** rng.uniform(1, 4, size=n))
     eta = 10 ** rng.uniform(0, 1, size=n)
-    tables.append(_measure("trap", game, start, eta, mu, n_updates, all_policies, rt.Exact(), 0))
+    tables.append(measure("trap", game, start, eta, mu, n_updates, all_policies, rt.Exact(), 0))
     return pd.concat(tables, ignore_index=True)
 
 
-def _measure(
+def measure(
     name: str, game: rt.PreferenceGame, start: rt.LogLinearPolicy, eta: FloatArray, base: str | FloatArray,
     n_updates: int, all_policies: bool, oracle: rt.Exact | rt.Sampled, seed: int,
 ) -> pd.DataFrame:  # fmt: skip
@@ -122,7 +122,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     game, start, mu = trap(SHIFT_GRID)
     eta = np.full(len(SHIFT_GRID), 10.0)
     for i, (name, all_policies) in enumerate((("bound, all policies", True), ("control: winner only", False))):
-        table = _measure("trap", game, start, eta, mu, 400, all_policies, rt.Exact(), 0)
+        table = measure("trap", game, start, eta, mu, 400, all_policies, rt.Exact(), 0)
         right.plot(SHIFT_GRID, table["bound"], **line(name, (0, 3)[i]))
     right.plot(SHIFT_GRID, table["value"], color=OKABE_ITO["black"], linewidth=0.8, label="measured")
     right.set(xscale="log", yscale="log", xlabel="trap: $C$", ylabel="duality gap (payoff $2P-1$)", ylim=(0.003, 10))
