@@ -10,6 +10,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from rebel_bench.cmd_algorithms import Algorithms
+from rebel_bench.cmd_attack import Attack
 from rebel_bench.cmd_bench import Bench
 from rebel_bench.cmd_check import Check
 from rebel_bench.cmd_claims import Claims
@@ -24,6 +25,7 @@ PROGRAM = "rebel-theory"
 COMMANDS: dict[str, type] = {
     "claims": Claims,
     "verify": Verify,
+    "attack": Attack,
     "run": Run,
     "game": Game,
     "figures": Figures,

@@ -126,9 +126,9 @@ def as_object(instance: Instance) -> dict[str, Any]:
         "n_iterations": instance.n_iterations,
         "algorithm": {
             "name": instance.algorithm,
-            "options": {key: _plain(value) for key, value in instance.options.items()},
+            "options": {key: as_lists(value) for key, value in instance.options.items()},
             "step_size": float(instance.step_size),
-            "base": _plain(instance.base),
+            "base": as_lists(instance.base),
         },
         "policy": _described(instance.policy),
         "problem": _described(instance.problem),
@@ -144,13 +144,13 @@ def _described(thing: Any) -> dict[str, Any]:
     fields = {name: getattr(thing, name) for name in MODELS[kind].model_fields if name != "kind"}
     if not getattr(thing, "contextual", True):
         fields["preference"] = fields["preference"][0]
-    return {"kind": kind} | {name: _plain(value) for name, value in fields.items()}
+    return {"kind": kind} | {name: as_lists(value) for name, value in fields.items()}
 
 
-def _plain(value: Any) -> Any:
+def as_lists(value: Any) -> Any:
     """Return arrays as nested lists of floats, minus infinity as a word; other values as they are."""
     if isinstance(value, (np.ndarray, list, tuple)):
-        return [_plain(row) for row in value]
+        return [as_lists(row) for row in value]
     if isinstance(value, (float, np.floating)):
         return "-inf" if value == -np.inf else float(value)
     return value.item() if isinstance(value, np.generic) else value

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from rebel_bench.adversary.population import Population
+from rebel_bench.instance_files import Instance
 from rebel_theory.arrays import FloatArray
 
 Parameters: TypeAlias = Mapping[str, FloatArray]
@@ -52,6 +53,8 @@ class Attack:
         Where it is known, the ratio that the search must find again.
     budget
         Evaluations by default, over all restarts.
+    adjust
+        Returns an instance with what the statement derives from the rest, such as a step size, derived again.
     """
 
     space: str
@@ -61,6 +64,7 @@ class Attack:
     label: str = ""
     target: float | None = None
     budget: int = 6_000
+    adjust: Callable[[Instance], Instance] | None = None
 
     @property
     def dimension(self) -> int:

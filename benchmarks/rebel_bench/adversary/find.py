@@ -18,7 +18,7 @@ def attacks_of(found: Found) -> tuple[Attack, ...]:
     Raises
     ------
     UserError
-        For a file without a tuple of attacks, or two of one label.
+        For a file without a tuple of attacks, two of one label, or two ways to measure.
     ClaimError
         For a file that cannot be imported.
     """
@@ -41,4 +41,6 @@ def attacks_of(found: Found) -> tuple[Attack, ...]:
     labels = [a.label for a in attacks]
     if len(set(labels)) < len(labels):
         raise UserError(f"the file {file} has two attacks of one label: {', '.join(labels)}")
+    if len({a.measure for a in attacks}) > 1:  # or a file found by one could not be replayed by another
+        raise UserError(f"the attacks in {file} measure differently: give all of them one function")
     return attacks

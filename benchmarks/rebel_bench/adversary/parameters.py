@@ -15,7 +15,11 @@ def distributions(numbers: FloatArray) -> FloatArray:
 
 
 def preferences(numbers: FloatArray, n_actions: int) -> FloatArray:
-    """Return preferences (m, 1, Y, Y); their entries above the diagonal, row by row, are ``numbers`` (m, Y (Y-1)/2)."""
+    """Return preferences (m, 1, Y, Y); their entries above the diagonal, row by row, are ``numbers`` (m, Y (Y-1)/2).
+
+    Numbers beyond [0, 1] count as 0 and 1: a search with bounds wider than that meets sure wins as often as others.
+    """
+    numbers = np.clip(numbers, 0, 1)
     upper = np.triu_indices(n_actions, 1)
     found = np.full((len(numbers), 1, n_actions, n_actions), 0.5)
     found[:, 0, upper[0], upper[1]] = numbers

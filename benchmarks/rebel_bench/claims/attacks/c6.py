@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 import rebel_theory as rt
@@ -9,6 +11,7 @@ from rebel_bench.adversary.attack import Attack, Box, Parameters, Sides
 from rebel_bench.adversary.parameters import distributions
 from rebel_bench.adversary.population import Population
 from rebel_bench.claims.c6_growing_steps import measure, mismatch_of
+from rebel_bench.instance_files import Instance
 from rebel_theory.theory.bounds import growth_factor
 
 
@@ -34,6 +37,12 @@ def _sides(population: Population) -> Sides:
     return np.where(allowed, table["value"], 0.0), table["bound"].to_numpy()
 
 
+def _adjust(instance: Instance) -> Instance:
+    """Return the instance with the least growth that the statement allows."""
+    assert isinstance(instance.problem, rt.TabularMDP)
+    return replace(instance, options={"growth": float(growth_factor(mismatch_of(instance.problem)))})
+
+
 ATTACKS = (
     Attack(
         space="two states, three actions, discount 0.5; free rewards in [0, 1], transitions, starts; k <= 30",
@@ -43,5 +52,6 @@ ATTACKS = (
         },
         decode=_decode,
         measure=_sides,
+        adjust=_adjust,
     ),
 )  # fmt: skip

@@ -47,7 +47,7 @@ ATTACKS = tuple(
         label=f"alpha{alpha:g}",
         space=f"three answers, alpha = {alpha:g}; free preferences, reference, first policy and step; t <= 20",
         parameters={
-            "preference": Box(0, 1, (3,)), "reference": Box(-4, 4, (3,)), "logits": Box(-8, 8, (3,)),
+            "preference": Box(-0.5, 1.5, (3,)), "reference": Box(-4, 4, (3,)), "logits": Box(-8, 8, (3,)),
             "share": Box(-2, 0),
         },
         decode=partial(_decode, alpha=alpha),

@@ -41,7 +41,7 @@ ATTACKS = tuple(
     Attack(
         label=f"tau{tau:g}",
         space=f"three answers, tau = {tau:g}; free preferences and reference; T <= 64",
-        parameters={"preference": Box(0, 1, (3,)), "reference": Box(-8, 8, (3,))},
+        parameters={"preference": Box(-0.5, 1.5, (3,)), "reference": Box(-8, 8, (3,))},
         decode=partial(_decode, tau=tau),
         measure=_sides,
         budget=1_500,

@@ -30,7 +30,7 @@ ATTACKS = (
     Attack(
         space="three answers; free preferences, base mu, one free feature an answer, first policy and step; T <= 5",
         parameters={
-            "preference": Box(0, 1, (3,)), "mu": Box(-10, 0, (3,)), "features": Box(-1, 1, (3, 1)),
+            "preference": Box(-0.5, 1.5, (3,)), "mu": Box(-10, 0, (3,)), "features": Box(-1, 1, (3, 1)),
             "theta": Box(-20, 20, (1,)), "eta": Box(-1, 6),
         },
         decode=_decode,
