@@ -44,6 +44,8 @@ def shrink(attack: Attack, instance: Instance, tell: Callable[[], None] = lambda
         for smaller in _smaller(instance):
             if attack.adjust is not None:
                 smaller = attack.adjust(smaller)
+                if as_object(smaller) == as_object(instance):
+                    continue  # what is derived cannot be rounded
             spent += 1
             tell()
             if spent > _MOST:

@@ -11,6 +11,7 @@ from rebel_bench.adversary.attack import Attack, Box, Parameters, Sides, tightes
 from rebel_bench.adversary.parameters import distributions, preferences
 from rebel_bench.adversary.population import Population
 from rebel_bench.claims.p4_magnetic import equilibrium
+from rebel_theory.arrays import FloatArray
 from rebel_theory.theory.bounds import magnetic_bound
 from rebel_theory.theory.divergences import kl_divergence
 
@@ -18,11 +19,16 @@ from rebel_theory.theory.divergences import kl_divergence
 def _decode(p: Parameters, alpha: float) -> Population:
     """Return games of three answers, the step a share of the longest allowed."""
     game = rt.PreferenceGame(preferences(p["preference"], 3))
-    longest = alpha / np.abs(game.payoff).max(axis=(-3, -2, -1)) ** 2
     return Population(
-        problem=game, step_size=10 ** p["share"] * longest, n_iterations=20, logits=p["logits"][:, None],
+        problem=game, step_size=10 ** p["share"] * _longest(game, alpha), n_iterations=20, logits=p["logits"][:, None],
         algorithm="mmd", options={"temperature": alpha, "reference": distributions(p["reference"])[:, None]},
     )  # fmt: skip
+
+
+def _longest(game: rt.PreferenceGame, alpha: float) -> FloatArray:
+    """Return alpha/L^2, shape (m,), L the largest payoff, or 1/20 where it is smaller."""
+    result: FloatArray = alpha / np.maximum(np.abs(game.payoff).max(axis=(-3, -2, -1)), 0.05) ** 2
+    return result
 
 
 def _sides(population: Population) -> Sides:
@@ -35,10 +41,9 @@ def _sides(population: Population) -> Sides:
     assert probs is not None
     kl = kl_divergence(star[:, None], probs[0])  # (m, T + 1)
     eta, t = population.step_size[:, None], np.arange(1, population.n_iterations + 1)
-    longest = alpha / np.abs(game.payoff).max(axis=(-3, -2, -1)) ** 2
     bound = magnetic_bound(kl[:, :1], eta, alpha, t)
     # an equilibrium is solved to about 1e-9: a divergence at that level is rounding
-    allowed = (eta <= (1 + 1e-12) * longest[:, None]) & (bound > 1e-6)
+    allowed = (eta <= (1 + 1e-12) * _longest(game, alpha)[:, None]) & (bound > 1e-6)
     return tightest(np.where(allowed, kl[:, 1:], 0.0), bound)
 
 
