@@ -11,6 +11,7 @@ import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.claims import c10_offline_share as c10
 from rebel_bench.claims import p7_coverage
+from rebel_bench.claims import s3_queries_to_gap as s3
 
 RNG = np.random.default_rng
 
@@ -92,3 +93,60 @@ def test_p7_finding_says_no_more_than_the_cases():
     assert "0.4 in random games (above 1 in 0 of 1)" in text
     assert "it is 0.9 and 0.2" in text
     assert "not shown to be insufficient" in p7_coverage.finding(cases, cases)
+
+
+def test_s3_finite_class_takes_the_least_loss():
+    rng = RNG(3)
+    f = rng.standard_normal((5, 2, 3))
+    bandit, start = rt.ContextualBandit(f[2]), rt.TabularPolicy(np.zeros((1, 2, 3)))
+    trace = rt.run(bandit, s3.FiniteRebel(0.7, "uniform", f), n_iterations=1, policy=start, oracle=rt.Counted(10**6))
+    expected = np.exp(0.7 * f[2])
+    assert_allclose(trace.final_policy.probs[0], expected / expected.sum(axis=-1, keepdims=True), rtol=1e-9)
+
+
+@pytest.mark.parametrize("finite", [False, True])
+def test_s3_loss_of_the_regression_is_within_its_bound(finite):
+    """The mean population loss is at most 2 sigma^2 D/N, what the theorem's N is made from."""
+    instance, n = s3._instance(RNG(5), finite, True), 2_000
+    start = None if finite else rt.LogLinearPolicy(instance.features, np.zeros(s3.D))
+    algorithm = s3.FiniteRebel(1.0, "uniform", 0.05 * instance.candidates) if finite else rt.Rebel(1.0, "uniform")
+    bandit = rt.ContextualBandit(0.05 * instance.reward, noise=rt.GaussianNoise(s3.NOISE))
+    run = rt.run(bandit, algorithm, n_iterations=1, policy=start, oracle=rt.Counted(n), n_seeds=400)
+    error = run.regression_error[:, 0].mean()
+    assert 0 < error < 1.2 * 2 * s3.NOISE**2 * instance.dimension / n
+
+
+def test_s3_terms_of_the_theorem_are_thirds_of_alpha():
+    instance = s3._instance(RNG(6), False, True)
+    eta, n_pairs, n_updates = s3._theorem(instance, 0.01)
+    assert np.log(3) / (eta * n_updates) == pytest.approx(0.01 / 3, rel=1e-3)
+    assert eta / 2 == pytest.approx(0.01 / 3)
+    assert np.sqrt(3 * 2 * s3.D / n_pairs) == pytest.approx(0.01 / 3, rel=1e-3)
+    bound = 2.0 * n_pairs * n_updates
+    assert bound == pytest.approx(162 * 3 * s3.D * np.log(3) / 0.01**4, rel=2e-3)
+
+
+@pytest.mark.parametrize("finite", [False, True])
+def test_s3_counts_the_queries_of_a_plain_run(finite):
+    instance = s3._instance(RNG(7), finite, True)
+    alpha, eta, n = 0.1, 0.5, 300
+    found = instance.queries(alpha, eta, n, 1e9, seed=11)
+    start = None if finite else rt.LogLinearPolicy(instance.features, np.zeros(s3.D))
+    scale = s3.RANGE * alpha
+    algorithm = s3.FiniteRebel(eta, "uniform", scale * instance.candidates) if finite else rt.Rebel(eta, "uniform")
+    bandit = rt.ContextualBandit(scale * instance.reward, noise=rt.GaussianNoise(s3.NOISE))
+    run = rt.run(
+        bandit, algorithm, n_iterations=200, policy=start, oracle=rt.Counted(n), n_seeds=s3.N_SEEDS, seed=11
+    )  # fmt: skip
+    first = int((run.gap.mean(axis=0) <= alpha).argmax())
+    assert first > 0
+    assert found == 2 * n * first
+    assert instance.queries(alpha, eta, n, 5 * n, seed=11) == min(found, 6 * n)  # the budget ends it
+
+
+def test_s3_slopes_of_a_power_law():
+    rows = [
+        {"class": "finite", "role": "best", "instance": i, "alpha": a, "value": (i + 1) * a ** -(2 + 0.1 * i)}
+        for a in s3.ALPHAS for i in range(3)
+    ]  # fmt: skip
+    assert_allclose(s3.slopes(pd.DataFrame(rows), "finite", "best"), [2.0, 2.1, 2.2], rtol=1e-9)
