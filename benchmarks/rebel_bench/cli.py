@@ -11,6 +11,7 @@ import tyro
 
 from rebel_bench.cmd_algorithms import Algorithms
 from rebel_bench.cmd_attack import Attack
+from rebel_bench.cmd_audit import Audit
 from rebel_bench.cmd_bench import Bench
 from rebel_bench.cmd_check import Check
 from rebel_bench.cmd_claims import Claims
@@ -33,6 +34,7 @@ COMMANDS: dict[str, type] = {
     "algorithms": Algorithms,
     "check": Check,
     "compare": Compare,
+    "audit": Audit,
 }
 DESCRIPTION = """A theory testbed for policy optimisation: REBEL, natural policy gradient and mirror descent.
 

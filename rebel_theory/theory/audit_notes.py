@@ -68,9 +68,14 @@ def regularised_step_note(
     ]
     columns = np.stack([before.ravel(), signal.ravel()], axis=-1)
     (power, factor), _, rank, _ = np.linalg.lstsq(columns, actual.ravel(), rcond=1e-9)
-    left = np.abs(actual.ravel() - columns @ [power, factor]).max()
-    if rank == 2 and left <= _SAME * np.abs(actual).max():
+    if np.abs(actual.ravel() - columns @ [power, factor]).max() > _SAME * np.abs(actual).max():
+        return notes
+    if rank == 2:
         notes.append(f"it is pi^{power:.4g} exp({factor:.4g} Q_tau), where {_reading(power, factor, temperature)}")
+    elif not before.any():  # a uniform policy shows no power
+        notes.append(
+            f"from the uniform policy it is exp({factor:.4g} Q_tau): {factor / weight:.4g} times the stated one"
+        )
     return notes
 
 

@@ -101,22 +101,27 @@ def problem(options: Run, instance: Instance | None) -> rt.Problem:
     """Return the problem, its constructor's options read as Python literals (words are strings)."""
     if instance is not None:
         return instance.problem
-    keywords: dict[str, Any] = {}
-    for item in options.set:
-        key, equals, text = item.partition("=")
-        if not equals or not key.isidentifier():
-            raise UserError(f"--set {item}: expected KEY=VALUE, such as n_states=50")
-        try:
-            keywords[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            keywords[key] = text
     try:
-        made = envs.make(options.env, **keywords)
+        made = envs.make(options.env, **keywords(options.set))
     except ImportError as error:
         raise UserError(str(error)) from error
     except TypeError as error:
         raise UserError(f"--set {' '.join(options.set)}: {error}") from error
     return made
+
+
+def keywords(items: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options KEY=VALUE, values read as Python literals (words are strings)."""
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"--set {item}: expected KEY=VALUE, such as n_states=50")
+        try:
+            found[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[key] = text
+    return found
 
 
 def first_policy(options: Run, made: rt.Problem, instance: Instance | None) -> rt.Policy:
