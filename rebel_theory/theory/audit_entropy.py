@@ -12,8 +12,9 @@ the step, a_{t+1} <= gamma (b_{t+1} + m_{t+1}). So Phi_t = (1-alpha) a_t + alpha
 bound - a_{t+1} = gamma lambda^t (C_1 - Phi_0) + gamma sum_{k<t} lambda^{t-1-k} (lambda Phi_k - Phi_{k+1})
 + (gamma Phi_t - a_{t+1}).
 
-The policies fix ln xi^t up to a constant a state: that constant is carried by the exact step's own normaliser, so a
-wrong step shows in ln xi, and in the lines that need an exact one.
+States that cannot be reached from the first are left out: those that can are an MDP of their own, and algorithms leave
+the others where they were. The policies fix ln xi^t up to a constant a state: that constant is carried by the exact
+step's own normaliser, so a wrong step shows in ln xi, and in the lines that need an exact one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 
 from rebel_theory.arrays import FloatArray, expectation
 from rebel_theory.problems import TabularMDP
+from rebel_theory.solvers.feedback import reachable_rows
 from rebel_theory.solvers.soft import soft_solve, soft_values
 from rebel_theory.theory.audit import ABSOLUTE, Findings, Inequality, Link, Role, difference
 from rebel_theory.theory.audit_notes import regularised_step_note
@@ -69,7 +71,8 @@ class EntropyLedger:
     def __post_init__(self) -> None:
         best = soft_solve(self.problem, self.temperature)
         self._best, self._q_star = best, best.q_values
-        self._scale = 1 + np.abs(best.q_values).max(axis=(-2, -1))
+        self._counted = reachable_rows(self.problem)
+        self._scale = 1 + self._largest(np.abs(best.q_values))
         # rounding of Q_tau, of which the certified error of the optimum is one part
         self._tolerance = ABSOLUTE * self._scale + np.minimum(8 * best.error_bound, 10 * ABSOLUTE * self._scale)
         self._alpha = np.maximum(0.0, 1 - self.step_size * self.temperature)
@@ -88,12 +91,12 @@ class EntropyLedger:
         normaliser = log_sum(exact)
         exact = exact - normaliser[..., None]
         off = tau * np.abs(np.where(np.isneginf(exact) & np.isneginf(log_next), 0.0, log_next - exact))
-        wrong = off.max(axis=(-2, -1))
+        wrong = self._largest(off)
         self._constant = self._alpha[..., None] * self._constant + normaliser
         values, q = soft_values(self.problem, log_next, tau)
         found = self._iterate(log_next, q, self._constant)
         found |= self._bellman(log_next, q, values, self._constant)
-        found |= {"wrong": wrong, "fall": (self._q - q).max(axis=(-2, -1))}
+        found |= {"wrong": wrong, "fall": self._largest(self._q - q)}
         if not self._notes and (wrong > self._tolerance).any():
             self._notes += self._note(len(self._seen) - 1, log_pi, log_next, wrong)
         self._seen.append(found)
@@ -103,9 +106,9 @@ class EntropyLedger:
         """Return a, b and m of one iterate."""
         target = self.temperature * (log_pi + constant[..., None])  # tau ln xi
         return {
-            "a": np.abs(self._q_star - q).max(axis=(-2, -1)),
-            "b": np.abs(self._q_star - target).max(axis=(-2, -1)),
-            "m": (target - q).max(axis=(-2, -1)),
+            "a": self._largest(np.abs(self._q_star - q)),
+            "b": self._largest(np.abs(self._q_star - target)),
+            "m": self._largest(target - q),
         }
 
     def _bellman(
@@ -116,11 +119,19 @@ class EntropyLedger:
         inner = tau * (log_pi + constant[..., None]) - q
         rest = expectation(np.exp(log_pi), inner)  # N(s)
         return {
-            "lost": (self._best.values - values).max(axis=-1),
-            "normalisers": normalisers.max(axis=-1),
-            "rest": rest.max(axis=-1),
-            "evaluation": np.abs(values - (tau * constant - rest)).max(axis=-1),
+            "lost": self._largest_state(self._best.values - values),
+            "normalisers": self._largest_state(normalisers),
+            "rest": self._largest_state(rest),
+            "evaluation": self._largest_state(np.abs(values - (tau * constant - rest))),
         }
+
+    def _largest(self, cells: FloatArray) -> FloatArray:
+        """Return the largest entry (...) of the rows that can be reached, of (..., S, A)."""
+        return self._largest_state(cells.max(axis=-1))
+
+    def _largest_state(self, rows: FloatArray) -> FloatArray:
+        largest: FloatArray = np.where(self._counted, rows, -np.inf).max(axis=-1)
+        return largest
 
     def _note(self, t: int, log_pi: FloatArray, log_next: FloatArray, wrong: FloatArray) -> list[str]:
         place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
@@ -129,7 +140,8 @@ class EntropyLedger:
             np.broadcast_to(x, (*wrong.shape, *x.shape[-2:]))[place] for x in (log_pi, log_next, self._q)
         )
         alpha, tau = float(np.broadcast_to(self._alpha, wrong.shape)[place]), self.temperature
-        return regularised_step_note(t, before, after, q, alpha, (1 - alpha) / tau, tau, self.problem.row_shape)
+        counted = np.broadcast_to(self._counted, (*wrong.shape, self._counted.shape[-1]))[place]
+        return regularised_step_note(t, before, after, q, alpha, (1 - alpha) / tau, tau, np.flatnonzero(counted))
 
     @np.errstate(invalid="ignore")
     def findings(self) -> Findings:
@@ -167,7 +179,7 @@ class EntropyLedger:
             Inequality(_THEOREM, "theorem", a[1:], bound, tolerance * all_of),
         )
         optimum = np.abs(self._q_star - tau * self._best.log_policy - self._best.values[..., None])
-        best = np.broadcast_to(optimum.max(axis=(-2, -1)), self.batch).ravel()
+        best = np.broadcast_to(self._largest(optimum), self.batch).ravel()
         return Findings(
             measured=a[1:],
             bound=bound,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import FloatArray, IntArray
 from rebel_theory.theory.audit import Update
 from rebel_theory.theory.audit_update import Moved
 
@@ -54,16 +54,17 @@ def _one_action(deviation: FloatArray, weight: FloatArray) -> int | None:
 
 def regularised_step_note(
     t: int, log_pi: FloatArray, log_next: FloatArray, q: FloatArray, kept: float, weight: float, temperature: float,
-    row_shape: tuple[int, ...],
+    counted: IntArray,
 ) -> list[str]:  # fmt: skip
-    """Return the same for a step that should be pi^kept exp(weight Q), rows (S, A)."""
+    """Return the same for a step that should be pi^kept exp(weight Q), rows (S, A), of which some are counted."""
+    log_pi, log_next, q = log_pi[counted], log_next[counted], q[counted]
     if not (np.isfinite(log_pi).all() and np.isfinite(log_next).all()):
         return [f"update {t}: an action has probability 0, which a regularised step never gives"]
     actual, before, signal = (x - x.mean(axis=-1, keepdims=True) for x in (log_next, log_pi, q))
     off = actual - kept * before - weight * signal
     s, a = (int(i) for i in np.unravel_index(int(np.abs(off).argmax()), off.shape))
     notes = [
-        f"update {t} is not the stated step pi^{kept:.4g} exp({weight:.4g} Q_tau): in {_row(s, row_shape)}, ln pi of "
+        f"update {t} is not the stated step pi^{kept:.4g} exp({weight:.4g} Q_tau): in state {counted[s]}, ln pi of "
         f"action {a} (less the mean) is {actual[s, a]:.4g} where it should be {actual[s, a] - off[s, a]:.4g}"
     ]
     columns = np.stack([before.ravel(), signal.ravel()], axis=-1)

@@ -46,6 +46,9 @@ def every_audit(seed):
             mixture = rt.Mixture({"on-policy": 0.3, "uniform": 0.7})
             yield rt.audit(claim, problem, rt.Rebel(steps(rng), base=mixture), n_iterations=T)
             yield rt.audit(claim, problem, rt.PolicyGradient(1.0), n_iterations=T, policy=random_policy(rng, problem))
+            if kind in ("mdp", "linear"):
+                restart = rt.Exact(states=np.full(s, 1 / s))
+                yield rt.audit(claim, problem, rt.Rebel(steps(rng)), n_iterations=T, oracle=restart, policy=start)
             few, one = rt.Sampled(20), problem.instance(0)
             yield rt.audit(claim, one, rt.Rebel(0.5), n_iterations=T, oracle=few, seed=seed)
             yield rt.audit(claim, one, rt.Rebel(0.5), n_iterations=T, oracle=few, policy=log_linear(rng, one))
@@ -298,6 +301,13 @@ def test_a_regularised_step_of_another_size_is_said_to_be_that():
     found = rt.audit("C7", cycle_mdp(), Half(4.0), n_iterations=60, policy=start)
     assert named(found)[0] == "exact step"
     assert "this is the step of eta = 2" in found.notes[-1]
+
+
+def test_states_that_cannot_be_reached_are_left_out_of_c7():
+    """An algorithm leaves them where they were, and the sup norm over all states would be violated: taxi, t = 4."""
+    for name, tau in (("taxi", 1.0), ("cliffwalking", 0.1)):
+        found = rt.audit("C7", envs.make(name), rt.EntropyNPG(1.0, temperature=tau), n_iterations=8)
+        assert not len(found.violations)
 
 
 def test_a_step_beyond_the_largest_of_c7_is_a_violated_condition():
