@@ -16,7 +16,7 @@ from rebel_bench.style import line
 from rebel_theory.algorithms import Algorithm, State
 from rebel_theory.arrays import FloatArray
 from rebel_theory.oracles import BoundOracle
-from rebel_theory.theory.bounds import exact_bandit_bound
+from rebel_theory.theory.bounds import exact_bandit_bound, worst_case_difference
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,7 +76,22 @@ def _instances(rng: Generator, scale: Scale, make: type) -> pd.DataFrame:
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
     """Return, per instance, gap and bound at the tightest T; an instance whose gap ever rises counts as infinite."""
-    return _instances(rng, scale, rt.Rebel)
+    return pd.concat([_instances(rng, scale, rt.Rebel), _worst()], ignore_index=True)
+
+
+def _worst() -> pd.DataFrame:
+    """Return gap and bound of the bandits that are worst for T updates (C3): random ones leave half of the bound."""
+    rows = []
+    for n in (10, 1_000):
+        for t in (1, 2, 4, 16):
+            reward = np.zeros((1, n))
+            reward[0, 0] = float(worst_case_difference(n, 1.0, t))
+            gap = rt.run(rt.ContextualBandit(reward), rt.Rebel(1.0), n_iterations=t).gap[0]
+            rises = bool((gap[1:] > gap[:-1] * (1 + 1e-9)).any())
+            rows.append({"n_states": 1, "n_actions": n, "step_size": 1.0, "n_updates": t, "rises": rises,
+                         "value": np.inf if rises else float(gap[-1]),
+                         "bound": float(exact_bandit_bound(np.log(n), 1.0, t))})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:

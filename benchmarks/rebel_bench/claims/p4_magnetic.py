@@ -10,8 +10,11 @@ from numpy.random import Generator
 
 import rebel_theory as rt
 from rebel_bench.claim import Claim, Inequality, Scale
+from rebel_bench.claims import _regularised_steps
 from rebel_bench.instances import random_preferences, simplex
 from rebel_bench.style import line
+from rebel_theory.algorithms import Algorithm
+from rebel_theory.arrays import FloatArray
 from rebel_theory.theory.bounds import magnetic_bound
 from rebel_theory.theory.divergences import kl_divergence
 
@@ -23,6 +26,7 @@ TEMPERATURES = (0.05, 0.2, 1.0, 4.0)
 UPDATES = (1, 2, 5, 10, 20, 50, 100, 200)
 TOO_LONG = 30.0  # times the longest step of the condition, in the control
 DRAWN = (0.05, 0.2, 1.0)
+STEP = 0.3  # eta of the update that is written out
 
 
 def _instances(rng: Generator, scale: Scale, too_long: float = 1.0) -> pd.DataFrame:
@@ -58,9 +62,21 @@ def equilibrium(games: rt.PreferenceGame, i: int, alpha: float, reference: np.nd
     return np.atleast_2d(found.policy)
 
 
+def _magnetic(alpha: float, reference: FloatArray) -> Algorithm:
+    made: Algorithm = rt.MagneticMirrorDescent(STEP, alpha, rt.TabularPolicy.from_probs(reference))
+    return made
+
+
+def _step(log_pi: FloatArray, log_m: FloatArray, payoff: FloatArray, alpha: float, t: int) -> FloatArray:
+    """Return the logarithm of [pi m^(eta alpha) exp(eta q)]^(1/(1 + eta alpha))."""
+    found: FloatArray = (log_pi + STEP * alpha * log_m + STEP * payoff @ np.exp(log_pi)) / (1 + STEP * alpha)
+    return found
+
+
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return the divergence under steps that meet the condition."""
-    return _instances(rng, scale)
+    """Return the divergence under steps that meet the condition, and the distance from the update written out."""
+    rates = _instances(rng, scale)
+    return pd.concat([rates, _regularised_steps.cases(rng, _magnetic, _step)], ignore_index=True)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
@@ -71,6 +87,7 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the divergence of every instance against its bound, and its decay at the longest step of the condition."""
     left, right = fig.subplots(1, 2)
+    cases = _regularised_steps.rates(cases)
     shown = (control_cases, "x", f"control: {TOO_LONG:g} times the step"), (cases, "o", "claim")  # the claim on top
     for i, (table, marker, name) in enumerate(shown):
         style = line(name, (3, 0)[i])

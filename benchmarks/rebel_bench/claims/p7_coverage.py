@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.random import Generator
 
 import rebel_theory as rt
+from rebel_bench import second_reading
 from rebel_bench.claim import Claim, Inequality, Scale
 from rebel_bench.figures import ratios
 from rebel_bench.instances import random_preferences, simplex
@@ -106,8 +107,9 @@ def _of_the_winner(game: rt.PreferenceGame, trace: rt.Trace, mu: FloatArray) -> 
 
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return the average's duality gap and the bound where the bound is tightest."""
-    return _instances(rng, scale, all_policies=True)
+    """Return the average's duality gap and bound where the bound is tightest, and the second reading of a few runs."""
+    bounds = _instances(rng, scale, all_policies=True)
+    return pd.concat([bounds, second_reading.cases(rng, "game")], ignore_index=True)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
@@ -118,7 +120,7 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the ratios, and gap and bounds of the trap against C."""
     left, right = fig.subplots(1, 2)
-    ratios(left, cases, control_cases, label="duality gap / bound")
+    ratios(left, second_reading.theorem(cases), control_cases, label="duality gap / bound")
     game, start, mu = trap(SHIFT_GRID)
     eta = np.full(len(SHIFT_GRID), 10.0)
     for i, (name, all_policies) in enumerate((("bound, all policies", True), ("control: winner only", False))):
