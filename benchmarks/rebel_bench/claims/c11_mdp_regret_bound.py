@@ -57,7 +57,7 @@ def _random(rng: Generator, n: int, s: int, a: int, discount: float) -> tuple[rt
 
 
 def _instances(rng: Generator, scale: Scale, states_count: bool) -> pd.DataFrame:
-    n = scale.cases(quick=30, paper=200, full=3_000)
+    n = scale.cases(quick=30, paper=200, full=150)  # instances a block
     n_updates = scale.cases(quick=60, paper=200, full=400)
     tables = []
     for discount in DISCOUNTS:
@@ -154,4 +154,5 @@ CLAIM = Claim(
     control_statement="C_t = max pi*/mu, over actions only, without the shift of the states",
     figure=draw,
     panels=(1, 2),
+    blocks=lambda scale: scale.cases(quick=1, paper=1, full=20),
 )

@@ -25,7 +25,7 @@ N_FEATURES = 2
 def _instances(rng: Generator, scale: Scale, with_misfit: bool) -> pd.DataFrame:
     """Return the largest average-gap/bound over all T for random misspecified log-linear bandits."""
     rows = []
-    n = scale.cases(quick=64, paper=320, full=10_000)
+    n = scale.cases(quick=64, paper=320, full=500)  # instances a block
     n_updates = scale.cases(quick=60, paper=200, full=500)
     for s, a in SHAPES:
         for base in BASES:
@@ -107,4 +107,5 @@ CLAIM = Claim(
     control_statement="the misfit term, the mean of sqrt(C eps_t), is left out of the bound",
     figure=draw,
     panels=(1, 2),
+    blocks=lambda scale: scale.cases(quick=1, paper=1, full=20),
 )

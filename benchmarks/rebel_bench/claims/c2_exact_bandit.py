@@ -44,7 +44,7 @@ class VanillaGradient(Algorithm):
 
 def _instances(rng: Generator, scale: Scale, make: type) -> pd.DataFrame:
     rows = []
-    n = scale.cases(quick=125, paper=1_250, full=40_000)
+    n = scale.cases(quick=125, paper=1_250, full=2_000)  # instances a block
     for s, a in SHAPES:
         base = random_problem(rng, "bandit", s, a, n)
         assert isinstance(base, rt.ContextualBandit)
@@ -125,4 +125,5 @@ CLAIM = Claim(
     control_statement="the Fisher matrix is left out: vanilla softmax policy gradient with the same step",
     figure=draw,
     panels=(1, 2),
+    blocks=lambda scale: scale.cases(quick=1, paper=1, full=20),
 )
