@@ -259,6 +259,23 @@ def test_workers_use_one_thread(toys, toy, monkeypatch):
     assert not rebel_bench.verify("A1", claims=toys, workers=1).passed  # this process is not meddled with
 
 
+def test_one_worker_uses_one_blas_thread_while_it_measures(toys, toy, monkeypatch):
+    from rebel_theory import blas
+
+    control = blas._control("numpy.linalg._umath_linalg")
+    if control is None:
+        pytest.skip("a BLAS whose threads cannot be set")
+    threads, set_threads = control
+    before = threads()
+    set_threads(2)
+    try:
+        toy(toys, "A1", check="__import__('rebel_theory.blas').blas._control('numpy.linalg._umath_linalg')[0]()")
+        assert rebel_bench.verify("A1", claims=toys).passed  # 1 holds, 2 does not
+        assert threads() == 2
+    finally:
+        set_threads(before)
+
+
 def test_workers_report_a_claim_that_raises_and_restore_the_environment(toys, toy, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)

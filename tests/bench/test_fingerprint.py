@@ -152,6 +152,13 @@ def test_the_library_counts_and_so_do_modules_of_the_users_own(claim, name, old,
     assert (code_of(claim) != before) == counts
 
 
+def test_what_a_loop_at_the_top_uses_counts(claim):
+    edit(claim, "import core\n", "import core\n\nLAST = 3\nfor i in range(LAST):\n    core.one = lambda i=i: i\n")
+    before = code_of(claim)
+    edit(claim, "LAST = 3", "LAST = 4")
+    assert code_of(claim) != before
+
+
 def test_a_new_file_of_the_library_counts(claim):
     before = code_of(claim)
     (claim.parent / "core" / "new.py").write_text("x = 1\n")

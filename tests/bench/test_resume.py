@@ -32,7 +32,8 @@ from rebel_bench.claim import Claim, Inequality
 def cases(rng, scale, bound):
     time.sleep({pause})
     names = np.array(["a", "b", None], dtype=object)
-    return pd.DataFrame({{"value": rng.random(5), "bound": bound, "name": rng.choice(names, 5)}})
+    odd = pd.Series([1.0, None, 2.0, 3.0, 4.0], dtype=object)  # comes back from the disk as another type
+    return pd.DataFrame({{"value": rng.random(5), "bound": bound, "name": rng.choice(names, 5), "odd": odd}})
 
 
 CLAIM = Claim(
@@ -189,6 +190,9 @@ def test_an_edited_claim_is_measured_again_and_the_old_units_stay(pieces, tmp_pa
     [stale] = rebel_bench.stored_outcomes("C2", source=out, claims=folder)
     assert not stale.current
     assert stale.control_cases["bound"][0] == 2e-3  # the newest of what there is
+    file.write_text(file.read_text().replace("3e-3", "1e-3"))
+    [back] = rebel_bench.stored_outcomes("C2", source=out, claims=folder)
+    assert (back.current, back.control_cases["bound"][0]) == (True, 1e-3)  # older, but of the code there is
 
 
 def test_a_claim_that_is_edited_while_it_runs_is_not_kept(pieces, tmp_path):
