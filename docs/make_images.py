@@ -11,7 +11,10 @@ import pandas as pd
 import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench import style
+from rebel_bench.audit.figure import compose
+from rebel_bench.audit.setup import question
 from rebel_bench.claims import p3_optimism
+from rebel_bench.cmd_audit import Audit
 from rebel_bench.registry import find_claims
 from rebel_bench.speed.drawing import draw_png
 
@@ -67,6 +70,15 @@ def claim(id: str, path: Path) -> None:
         fig.savefig(path, dpi=200, metadata={"Software": None})
 
 
+def audit(path: Path) -> None:
+    """Draw the audit of C1 that `rebel-theory audit C1` makes, 2,000 updates long."""
+    asked = question(Audit(id="C1", iterations=2_000))
+    found = rt.audit("C1", asked.problem, asked.algorithm, n_iterations=asked.n_iterations, policy=asked.policy)
+    with style.figure("neurips", (1, 2)) as fig:
+        compose(fig, found)
+        fig.savefig(path, dpi=200, metadata={"Software": None})
+
+
 def last_iterates(path: Path, soccer: Path) -> None:
     """Draw the figure of claim P3 with the soccer game below rock-paper-scissors."""
     games = {"rock-paper-scissors": envs.rock_paper_scissors(), "ten soccer agents": envs.from_win_matrix(soccer)}
@@ -82,5 +94,6 @@ if __name__ == "__main__":
     if (IMAGES / "speed.csv").exists():  # measured; see make_speed.py
         draw_png(pd.read_csv(IMAGES / "speed.csv"), folder / "speed.png")
     claim("P6", folder / "reward-models.png")
+    audit(folder / "audit.png")
     if len(sys.argv) > 2:
         last_iterates(folder / "last-iterates.png", Path(sys.argv[2]))

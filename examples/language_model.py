@@ -35,7 +35,12 @@ def main() -> None:
             print(f"update {update:3d}: mean reward {1 - gap:.3f}", flush=True)
 
     trace = rt.run(
-        task, rt.Rebel(step_size=4.0), n_iterations=chosen.updates, policy=policy, oracle=rt.Sampled(64), progress=report
+        task,
+        rt.Rebel(step_size=4.0),
+        n_iterations=chosen.updates,
+        policy=policy,
+        oracle=rt.Sampled(64),
+        progress=report,
     )
     prompts = task.prompts(4, torch.Generator().manual_seed(1)).to(policy.device)
     answers = trace.final_policy.sample(prompts, torch.Generator(policy.device).manual_seed(1))

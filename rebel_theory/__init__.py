@@ -19,6 +19,7 @@ from rebel_theory.algorithms import (
     State,
     TsallisMap,
 )
+from rebel_theory.audit import audit
 from rebel_theory.oracles import Counted, Exact, Offline, OfflineData, Oracle, Sampled
 from rebel_theory.policies import (
     ConjugateGradient,
@@ -56,6 +57,7 @@ from rebel_theory.solvers.regularised import (
     regularised_equilibrium,
 )
 from rebel_theory.streaming import LinearPath, stream
+from rebel_theory.theory.audit import Audit
 from rebel_theory.theory.bounds import functional_step_size, npg_step_size, payoff_step_size, payoff_temperature
 from rebel_theory.theory.divergences import concentrability, kl_divergence, total_variation
 from rebel_theory.theory.identity import RegretTerms, regret_identity
@@ -66,6 +68,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Algorithm",
+    "Audit",
     "BernoulliNoise",
     "Comparison",
     "ConjugateGradient",
@@ -110,6 +113,7 @@ __all__ = [
     "TsallisMap",
     "Uniform",
     "Winner",
+    "audit",
     "best_response",
     "compare",
     "concentrability",

@@ -6,6 +6,7 @@ on first use.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "rebel_bench":
@@ -15,17 +16,22 @@ if __name__ != "rebel_bench":
     )
 
 if TYPE_CHECKING:
+    from rebel_bench.outcomes import Outcome, Verification
     from rebel_bench.registry import find_claims
-    from rebel_bench.runner import Outcome, Verification, verify
+    from rebel_bench.results import stored_outcomes
+    from rebel_bench.runner import verify
+
+IMPORTED_AT = time.time()  # sources edited later are not what this process runs
 
 _HOMES = {
-    "Outcome": "rebel_bench.runner",
-    "Verification": "rebel_bench.runner",
+    "Outcome": "rebel_bench.outcomes",
+    "Verification": "rebel_bench.outcomes",
     "find_claims": "rebel_bench.registry",
+    "stored_outcomes": "rebel_bench.results",
     "verify": "rebel_bench.runner",
 }
 
-__all__ = ["Outcome", "Verification", "find_claims", "verify"]
+__all__ = ["Outcome", "Verification", "find_claims", "stored_outcomes", "verify"]
 
 
 def __getattr__(name: str) -> Any:

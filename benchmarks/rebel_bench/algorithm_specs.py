@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 import rebel_theory as rt
 from rebel_bench.errors import UserError
 from rebel_bench.user_files import load_module
 from rebel_theory.algorithms.registry import find_algorithms
+from rebel_theory.policies.bases import BaseLike
 
 ALIASES = {
     "npg-pairs": "npg(fisher=pairs)",
@@ -42,7 +45,7 @@ class Spec:
         words = (v.capitalize() if isinstance(v, str) else f"{k}={v}" for k, v in self.options.items())
         return f"{self.kind.name} ({', '.join(words)})"
 
-    def make(self, step_size: float, base: str = "on-policy") -> rt.Algorithm:
+    def make(self, step_size: ArrayLike, base: BaseLike = "on-policy") -> rt.Algorithm:
         """Return the algorithm; the step size and REBEL's base are used unless the options say otherwise."""
         fields = {field.name for field in dataclasses.fields(self.kind)}  # type: ignore[arg-type]
         shared = {"step_size": step_size, "base": base}

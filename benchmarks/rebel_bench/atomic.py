@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from rebel_bench.errors import UserError
 
 _TEMPORARY = ".tmp-"  # readers skip names that start with it; a killed run may leave one behind
+_ABANDONED = 3600.0  # seconds
 
 
 def is_temporary(path: Path) -> bool:
@@ -32,6 +34,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}. Free space or choose another folder"
@@ -39,6 +42,24 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # below a file, even a look fails; the first error is the one to show
             temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush the names in ``folder`` to the disk: without it a power cut may undo the rename."""
+    with suppress(OSError):  # some systems open no folders, and some file systems sync none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files that killed runs left in ``folder`` more than an hour ago: no write takes so long."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):  # another run may have been quicker
+            if path.stat().st_mtime < time.time() - _ABANDONED:
+                path.unlink()
 
 
 def require_writable(folder: Path, *, option: str = "--out") -> None:

@@ -6,9 +6,10 @@ Everything that a claim file needs is imported from here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import pandas as pd
 from numpy.random import Generator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "PARTS",
     "AtLeast",
     "Claim",
     "Drawing",
@@ -41,6 +43,7 @@ __all__ = [
 ]
 
 Part: TypeAlias = Literal["check", "control"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Measurement: TypeAlias = Callable[[Generator, Scale], pd.DataFrame]
 Finding: TypeAlias = Callable[[pd.DataFrame, pd.DataFrame], str]
 Drawing: TypeAlias = "Callable[[Figure, pd.DataFrame, pd.DataFrame], None]"
@@ -71,12 +74,19 @@ class Claim:
         ``figure(fig, cases, control_cases)`` draws on an empty Matplotlib figure; None for no figure.
     panels
         Rows and columns of panels, for the figure's proportions.
+    blocks
+        ``blocks(scale)`` independent pieces of ``check`` and of ``control``, each from a stream of its own: what is
+        measured in pieces goes on after an interruption where it stopped. Each piece is what ``check`` returns; the
+        cases are those of all pieces, with a column ``block``. None for one piece.
     false_alarm
         The probability, over the random streams, that ``check`` is refuted though the statement is true; 0 where
         the test is exact. At most 0.05.
     finding
         ``finding(cases, control_cases)`` returns a sentence or two with the numbers and intervals that the cases
         show, beyond the verdict; None for nothing to add.
+    requires
+        Packages that the measurement imports and that the library itself does without, such as ``("torch",)``, each
+        the name of an extra. Where one is missing the claim is left out, and named.
     """
 
     id: str
@@ -90,8 +100,15 @@ class Claim:
     latex: str = ""
     figure: Drawing | None = None
     panels: tuple[int, int] = (1, 1)
+    blocks: Callable[[Scale], int] | None = None
     false_alarm: float = 0.0
     finding: Finding | None = None
+    requires: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What of ``requires`` is not installed here."""
+        return tuple(name for name in self.requires if find_spec(name) is None)
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
@@ -105,13 +122,30 @@ class Claim:
                 "use more cases or a wider tolerance"
             )
 
-    def measure(self, part: Part, scale: Scale, seed: int) -> pd.DataFrame:
-        """Return the cases of ``part`` from its own random stream: equal arguments, equal cases."""
+    def n_blocks(self, scale: Scale) -> int:
+        """Return in how many pieces each part is measured."""
+        n = 1 if self.blocks is None else self.blocks(scale)
+        if n < 1:
+            raise ValueError(f"claim {self.id}: blocks({scale.value}) is {n}, expected at least 1")
+        return n
+
+    def measure(self, part: Part, scale: Scale, seed: int, block: int = 0) -> pd.DataFrame:
+        """Return the cases of one block of ``part`` from its own random stream: equal arguments, equal cases."""
         measurement = self.check if part == "check" else self.control
-        cases = measurement(stream("claim", self.id, part, seed=seed), scale)
+        names = ("claim", self.id, part) if self.n_blocks(scale) == 1 else ("claim", self.id, part, block)
+        cases = measurement(stream(*names, seed=seed), scale)
         if not isinstance(cases, pd.DataFrame):
             raise TypeError(f"claim {self.id}: {part} returned {type(cases).__name__}, expected a pandas DataFrame")
         return cases.reset_index(drop=True)
+
+    def join(self, blocks: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        """Return the cases of all blocks of a part, in the order of the blocks."""
+        if len(blocks) == 1:
+            return blocks[0]
+        if any("block" in cases.columns for cases in blocks):
+            raise ValueError(f"claim {self.id}: the column 'block' is written by the runner, name yours otherwise")
+        numbered = [cases.assign(block=i) for i, cases in enumerate(blocks)]
+        return pd.concat(numbered, ignore_index=True)
 
     def judge(self, part: Part, cases: pd.DataFrame) -> Judgement:
         """Return the verdict over ``cases``; a control refuted by NaN alone is inconclusive.

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Union
 import tyro
 
 from rebel_bench.cmd_algorithms import Algorithms
+from rebel_bench.cmd_attack import Attack
+from rebel_bench.cmd_audit import Audit
 from rebel_bench.cmd_bench import Bench
 from rebel_bench.cmd_check import Check
 from rebel_bench.cmd_claims import Claims
@@ -24,6 +26,7 @@ PROGRAM = "rebel-theory"
 COMMANDS: dict[str, type] = {
     "claims": Claims,
     "verify": Verify,
+    "attack": Attack,
     "run": Run,
     "game": Game,
     "figures": Figures,
@@ -31,6 +34,7 @@ COMMANDS: dict[str, type] = {
     "algorithms": Algorithms,
     "check": Check,
     "compare": Compare,
+    "audit": Audit,
 }
 DESCRIPTION = """A theory testbed for policy optimisation: REBEL, natural policy gradient and mirror descent.
 

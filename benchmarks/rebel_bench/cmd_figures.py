@@ -44,6 +44,8 @@ class Figures:
 
     def __call__(self) -> int:
         """Draw, and print the files."""
+        import sys
+
         from rebel_bench.render import render_stored
         from rebel_bench.scale import Scale
 
@@ -55,6 +57,7 @@ class Figures:
             scale=None if self.scale == "largest" else Scale(self.scale),
             seed=self.seed,
             claims=self.claims,
+            note=lambda text: print(f"note: {text}", file=sys.stderr),
         )
         for file in files:
             print(file)

@@ -25,15 +25,19 @@ class Run:
   rebel-theory run frozenlake --policy log-linear --base uniform
   rebel-theory run garnet --set n_states=100 discount=0.99 --pairs 1000 --seeds 16
   rebel-theory run rock-paper-scissors --step-size 0.1 --iterations 500
+  rebel-theory run rebel-results/attacks/C3.json    an instance that `rebel-theory attack` found
   rebel-theory run list                 the names of all problems"""
 
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]
-    """The problem: a name from `rebel-theory run list`, or any Gymnasium id that has a transition table."""
-    algorithms: str = "rebel,npg,md"
+    """The problem: a name from `rebel-theory run list`, any Gymnasium id that has a transition table, or an instance
+    file (.json) with its own first policy, algorithm, base, step size and number of updates."""
+    algorithms: Annotated[
+        str | None, tyro.conf.arg(help_behavior_hint="(default: rebel,npg,md; of an instance file, its own)")
+    ] = None
     """Names from `rebel-theory algorithms`, joined by commas; options in parentheses, as in ppo(clip=0.1)."""
     algorithm: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE:CLASS")] = ()
     """An algorithm of your own: a Python file and the class in it; it runs next to the others."""
-    iterations: int = 200
+    iterations: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 200, or the file's)")] = None
     """Updates of every algorithm."""
     step_size: Annotated[
         float | None, tyro.conf.arg(help_behavior_hint="(default: 1 / the first signal's largest spread over actions)")
@@ -43,7 +47,9 @@ class Run:
     """The policy class: tabular softmax, or log-linear in random features (a linear MDP's own)."""
     features: int = 8
     """Dimension of the log-linear features."""
-    base: Literal["on-policy", "uniform"] = "on-policy"
+    base: Annotated[
+        Literal["on-policy", "uniform"] | None, tyro.conf.arg(help_behavior_hint="(default: on-policy, or the file's)")
+    ] = None
     """Where REBEL's second answer is drawn from."""
     start: Literal["auto", "uniform", "random"] = "auto"
     """The first policy; auto: uniform, but random in a game, whose equilibrium may be uniform."""

@@ -16,13 +16,15 @@ class Verify:
     """Check claims: one row each, with the verdict of the claim and the verdict of its control.
 
     A control is the same measurement with something deliberately broken; a claim counts only if it holds and
-    its control is refuted. The exit code is 0 if that is so for every claim, and 1 otherwise.
+    its control is refuted. The exit code is 0 if that is so for every claim, and 1 otherwise. What --out holds
+    from the same code is not measured again, so that a run that was killed goes on.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
   rebel-theory verify                              every claim, in a minute or so
   rebel-theory verify C2 e1,e2 --scale paper       three claims, as many cases as for a figure
   rebel-theory verify --workers 8 --json > all.json
+  rebel-theory verify C2 --fresh                   measured again, though it is in rebel-results
   rebel-theory verify --claims my_conjectures      your own claim files"""
 
     ids: Annotated[
@@ -38,10 +40,12 @@ class Verify:
     """Processes."""
     cluster: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
     """Run on the cluster at this address (not yet in this version)."""
+    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Measure again what is in --out already."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on stdout instead of a table."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results")
-    """Folder for the results (Parquet) and the figures."""
+    """Folder for the results (Parquet) and the figures; results of the same code that are there are kept."""
     figures: bool = True
     """Draw the figures too, as PNG and PDF."""
     claims: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="(default: built in)")] = None
@@ -66,6 +70,7 @@ class Verify:
             workers=self.workers,
             out=self.out,
             claims=self.claims,
+            fresh=self.fresh,
             progress=OnStderr(),
         )
         # the verdicts first: a figure that fails must not take them along

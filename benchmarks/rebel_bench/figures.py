@@ -21,8 +21,7 @@ def strip(
 ) -> None:
     """Draw every case as a dot on a log axis, one column a group, the control's last, and the limit as a line."""
     ax = fig.add_subplot()
-    groups = [(str(name), part[value]) for name, part in cases.groupby(by, sort=False)]
-    groups += [(f"control:\n{name}", part[value]) for name, part in control.groupby(by, sort=False)]
+    groups = [(str(name), part[value]) for table in (cases, control) for name, part in table.groupby(by, sort=False)]
     n_claim = cases[by].nunique()
     rng = np.random.default_rng(0)
     for i, (_, values) in enumerate(groups):
@@ -35,9 +34,22 @@ def strip(
         )  # fmt: skip
     ax.axhline(limit, color=OKABE_ITO["black"], linewidth=0.8, linestyle=(0, (4, 2)))
     ax.annotate(f"tolerance {limit:g}", (0.01, limit), xycoords=("axes fraction", "data"), va="bottom", fontsize=6)
+    ends = (("claim", (n_claim - 1) / 2, 12, "bottom"), ("control", (n_claim + len(groups) - 1) / 2, -6, "top"))
+    for name, x, up, side in ends:  # each where its own dots should not be
+        ax.annotate(name, (x, limit), xytext=(0, up), textcoords="offset points", ha="center", va=side)
     ax.set(yscale="log", ylabel=label, xlim=(-0.6, len(groups) - 0.4))
-    ax.set_xticks(range(len(groups)), [name for name, _ in groups])
+    names = [name for name, _ in groups]
+    ax.set_xticks(range(len(groups)), names, rotation=90 if _crowded(fig, names) else 0)
     ax.set_ylim(_FLOOR / 3, max(2.0, 3 * float(np.nanmax([v.max() for _, v in groups]))))
+
+
+def _crowded(fig: Figure, names: list[str]) -> bool:
+    """Return whether ``names`` side by side are too wide for the figure: a letter is about 0.45 of its size wide."""
+    import matplotlib
+
+    size = float(matplotlib.rcParams["xtick.labelsize"])
+    longest = max(len(row) for name in names for row in name.splitlines())
+    return 0.45 * size * longest * len(names) > 0.7 * 72 * fig.bbox.width / fig.dpi
 
 
 def ratios(ax: Axes, cases: pd.DataFrame, control: pd.DataFrame, *, label: str = "measured / bound") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, final
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from rebel_bench.units import Measured
+from rebel_bench.judge import Judgement
+from rebel_bench.store import Spec
 
 
 class Progress(AbstractContextManager["Progress"], Protocol):
@@ -20,8 +22,12 @@ class Progress(AbstractContextManager["Progress"], Protocol):
         """Hear how many units there are."""
         ...
 
-    def finished(self, measured: Measured) -> None:
-        """Hear that one is done."""
+    def finished(self, spec: Spec, seconds: float, judgement: Judgement | None) -> None:
+        """Hear that one is done, and the verdict on the part if it was the last of it."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Hear of something that the user should know."""
         ...
 
 
@@ -35,8 +41,12 @@ class Silent(Progress):
     def start(self, total: int) -> None:
         """Ignore it."""
 
-    def finished(self, measured: Measured) -> None:
+    def finished(self, spec: Spec, seconds: float, judgement: Judgement | None) -> None:
         """Ignore it."""
+
+    def warn(self, text: str) -> None:
+        """Warn as Python does: this is said even to those who asked for nothing."""
+        warnings.warn(text, stacklevel=4)
 
 
 @final
@@ -71,11 +81,16 @@ class OnStderr(Progress):
         self._total = total
         self._bar.update(self._task, total=total)
 
-    def finished(self, measured: Measured) -> None:
+    def finished(self, spec: Spec, seconds: float, judgement: Judgement | None) -> None:
         """Move the bar, or print a line."""
         self._done += 1
-        text = f"{measured.key.claim} {measured.key.part} {measured.judgement.verdict}"
+        block = "" if spec.n_blocks == 1 else f" {spec.block + 1}/{spec.n_blocks}"
+        text = f"{spec.claim} {spec.part}{block}" + ("" if judgement is None else f" {judgement.verdict}")
         if self._console.is_terminal:
             self._bar.update(self._task, completed=self._done, description=text)
         else:
-            self._console.print(f"[{self._done}/{self._total}] {text}, {measured.seconds:.2f} s", soft_wrap=True)
+            self._console.print(f"[{self._done}/{self._total}] {text}, {seconds:.2f} s", soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Print it above the bar."""
+        self._console.print(f"warning: {text}", soft_wrap=True)

@@ -16,7 +16,7 @@ from rebel_bench.errors import ClaimError, UserError
 from rebel_bench.user_files import load_module
 
 CLAIMS = Path(__file__).parent / "claims"
-_GROUPS = "ECSP"  # equivalences, convergence, sample complexity, preference games: the order of the theory page
+_GROUPS = "ECSPN"  # equivalences, convergence, sample complexity, preference games, networks: the docs' order
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,28 @@ def select(found: Mapping[str, Found], ids: Iterable[str] = ()) -> tuple[Found, 
     return tuple(entry for id_, entry in found.items() if id_ in chosen)
 
 
+def runnable(chosen: Iterable[Found], asked: bool) -> tuple[tuple[Found, ...], tuple[Claim, ...]]:
+    """Return the claims that can run here, and those that need a package which is not installed.
+
+    Raises
+    ------
+    UserError
+        If a claim that cannot run was ``asked`` for by its id, with the command that installs what it needs.
+    """
+    entries = tuple(chosen)
+    left_out = tuple(found.claim for found in entries if found.claim.missing)
+    if asked and left_out:
+        names = sorted({name for claim in left_out for name in claim.missing})
+        ids = ", ".join(claim.id for claim in left_out)
+        raise UserError(f"{ids}: needs {', '.join(names)}, not installed: run `{install(names)}`")
+    return tuple(found for found in entries if not found.claim.missing), left_out
+
+
+def install(names: Iterable[str]) -> str:
+    """Return the command that installs extras."""
+    return f"pip install 'rebel-theory[{','.join(names)}]'"
+
+
 def select_claim(chosen: Iterable[Found], id_: str) -> Claim:
     """Return the claim with ``id_`` among ``chosen``."""
     return next(found.claim for found in chosen if found.claim.id == id_)
@@ -109,7 +131,7 @@ def _unknown(text: str, found: Mapping[str, Found]) -> str:
 
 
 def natural_order(id_: str) -> tuple[int, str, int, str]:
-    """Return a sort key: E, C, S, P, then other letters; numbers as numbers (C2 before C11)."""
+    """Return a sort key: E, C, S, P, N, then other letters; numbers as numbers (C2 before C11)."""
     match = re.fullmatch(r"([A-Za-z]*)(\d*)(.*)", id_)
     letters, number, rest = match.groups() if match else (id_, "", "")
     letters = letters.upper()

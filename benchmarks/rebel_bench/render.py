@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +12,8 @@ from rebel_bench import registry
 from rebel_bench.atomic import require_writable
 from rebel_bench.claim import Claim
 from rebel_bench.errors import ClaimError, UserError
+from rebel_bench.results import stored_outcomes
 from rebel_bench.scale import Scale
-from rebel_bench.store import Key, Store
 from rebel_bench.style import Venue, figure, save
 
 
@@ -42,55 +42,35 @@ def render_stored(
     scale: Scale | None = None,
     seed: int | None = None,
     claims: Path | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
     """Draw what is stored under ``source`` into ``out`` and return the files; nothing is measured.
 
     Without ids, every stored claim that has a figure. Of several stored runs of a claim the largest scale is
-    drawn, then the smallest seed, unless ``scale`` or ``seed`` choose.
+    drawn, then the smallest seed, unless ``scale`` or ``seed`` choose. ``note`` hears of results of other code.
 
     Raises
     ------
     UserError
         If nothing fitting is stored, for ids not run or without a figure, or if ``out`` takes no files.
     """
-    store = Store(source)
-    runs = _complete(store.list_keys(), scale, seed)
-    if not runs:
-        chosen = f" at scale {scale.value}" if scale else ""
-        chosen += f" with seed {seed}" if seed is not None else ""
-        raise UserError(f"no results are stored{chosen} in {source}: run `rebel-theory verify --out {source}` first")
-    found = registry.find_all(claims)
     texts = tuple(ids)
-    picked = registry.select(found, texts)
-    missing = [entry.claim.id for entry in picked if entry.claim.id not in runs]
-    if texts and missing:
-        raise UserError(
-            f"no results of {', '.join(missing)} are stored in {source}: "
-            f"run `rebel-theory verify {' '.join(missing)} --out {source}` first"
-        )
+    picked = registry.select(registry.find_all(claims), texts)
     without = [entry.claim.id for entry in picked if entry.claim.figure is None]
     if texts and without:
         raise UserError(f"{', '.join(without)}: no figure is defined, leave the id out")
+    outcomes = stored_outcomes(texts, source=source, scale=scale, seed=seed, claims=claims)
+    missing = [entry.claim.id for entry in picked if entry.claim.id not in {o.claim.id for o in outcomes}]
+    chosen = f" at scale {scale.value}" if scale else ""
+    chosen += f" with seed {seed}" if seed is not None else ""
+    if texts and missing:
+        raise UserError(
+            f"no results of {', '.join(missing)} are stored{chosen} in {source}: "
+            f"run `rebel-theory verify {' '.join(missing)} --out {source}` first"
+        )
+    if not outcomes:
+        raise UserError(f"no results are stored{chosen} in {source}: run `rebel-theory verify --out {source}` first")
     require_writable(out)
-    files: list[Path] = []
-    for entry in picked:
-        if entry.claim.id in runs:
-            run = runs[entry.claim.id]
-            check = store.read(Key(entry.claim.id, "check", *run))
-            control = store.read(Key(entry.claim.id, "control", *run))
-            files += render(entry.claim, check.cases, control.cases, out, venue)
-    return files
-
-
-def _complete(keys: Sequence[Key], scale: Scale | None, seed: int | None) -> dict[str, tuple[Scale, int]]:
-    """Return the run to draw for every claim of which the check and the control are both stored."""
-    stored = set(keys)
-    sizes = list(Scale)
-    runs: dict[str, tuple[Scale, int]] = {}
-    for key in keys:
-        both = all(Key(key.claim, part, key.scale, key.seed) in stored for part in ("check", "control"))
-        wanted = scale in (None, key.scale) and seed in (None, key.seed)
-        if both and wanted:
-            best = runs.get(key.claim, (key.scale, key.seed))
-            runs[key.claim] = max(best, (key.scale, key.seed), key=lambda run: (sizes.index(run[0]), -run[1]))
-    return runs
+    if old := [o.claim.id for o in outcomes if not o.current]:
+        note(f"{', '.join(old)}: measured by other code than this; `rebel-theory verify` measures again")
+    return [file for o in outcomes for file in render(o.claim, o.cases, o.control_cases, out, venue)]

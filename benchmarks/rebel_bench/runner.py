@@ -1,98 +1,24 @@
-"""Run claims with their controls, store what they find, and say whether everything came out as it should."""
+"""Run claims with their controls, keep what they find, and say whether everything came out as it should."""
 
 from __future__ import annotations
 
-import sys
-import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import redirect_stdout
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
-from rebel_bench import registry
-from rebel_bench.claim import Claim
-from rebel_bench.errors import ClaimError, UserError
-from rebel_bench.judge import Judgement
+from rebel_bench import IMPORTED_AT, registry
+from rebel_bench.claim import PARTS
+from rebel_bench.errors import UserError
+from rebel_bench.fingerprint import edited_since
+from rebel_bench.keeper import Keeper
+from rebel_bench.outcomes import Verification
 from rebel_bench.pool import run_units
 from rebel_bench.progress import Progress, Silent
-from rebel_bench.scale import Scale
-from rebel_bench.store import Key, Store, Stored
-from rebel_bench.units import Measured, Unit
+from rebel_bench.registry import Found
+from rebel_bench.runs import Done, run_of
+from rebel_bench.scale import Scale, scale_of
+from rebel_bench.store import Stored
+from rebel_bench.units import Unit
 from rebel_bench.version import version
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One claim, judged, with the cases of its check and of its control."""
-
-    claim: Claim
-    judgement: Judgement
-    control: Judgement
-    seconds: float
-    cases: pd.DataFrame
-    control_cases: pd.DataFrame
-    finding: str | None
-
-    @property
-    def passed(self) -> bool:
-        """Return whether the claim holds and its control is refuted: one without the other shows nothing."""
-        return self.judgement.verdict == "holds" and self.control.verdict == "refuted"
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """The outcomes of one run, in natural order; ``result["C2"]`` is one of them."""
-
-    outcomes: tuple[Outcome, ...]
-    scale: Scale
-    seed: int
-    version: str
-
-    @property
-    def passed(self) -> bool:
-        """Return whether every claim holds and every control is refuted."""
-        return all(outcome.passed for outcome in self.outcomes)
-
-    def __iter__(self) -> Iterator[Outcome]:
-        return iter(self.outcomes)
-
-    def __len__(self) -> int:
-        return len(self.outcomes)
-
-    def __getitem__(self, id_: str) -> Outcome:
-        for outcome in self.outcomes:
-            if outcome.claim.id.upper() == id_.upper():
-                return outcome
-        raise KeyError(f"claim {id_!r} was not run; this run has {', '.join(o.claim.id for o in self.outcomes)}")
-
-    def rows(self) -> list[dict[str, object]]:
-        """Return one dictionary a claim, with the keys of ``verify --json``."""
-        return [
-            {
-                "id": o.claim.id,
-                "statement": o.claim.statement,
-                "verdict": o.judgement.verdict,
-                "control": o.control.verdict,
-                "measured": o.judgement.measured,
-                "bound": o.judgement.bound,
-                "n_cases": o.judgement.n_cases,
-                "violations": o.judgement.violations,
-                "seconds": o.seconds,
-                "false_alarm": o.claim.false_alarm,
-                "finding": o.finding,
-            }
-            for o in self.outcomes
-        ]
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return the same rows as a table."""
-        return pd.DataFrame(self.rows())
-
-    def _repr_html_(self) -> str:
-        html: str = self.to_frame().to_html(index=False)
-        return html
 
 
 def verify(
@@ -103,6 +29,7 @@ def verify(
     workers: int = 1,
     out: str | Path | None = None,
     claims: str | Path | None = None,
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Verification:
     """Return the verdicts of the claims ``ids`` (all of them by default) and of their controls.
@@ -115,12 +42,14 @@ def verify(
         How much work, and which random streams. Each part of each claim has its own, hashed from its name, so
         the numbers depend neither on ``workers`` nor on which other claims run.
     workers
-        Processes. More than one spawns them, so a script needs ``if __name__ == "__main__":``. They use one
-        thread each; in this process BLAS keeps the number it was loaded with, which may change last digits.
+        Processes. More than one spawns them, so a script needs ``if __name__ == "__main__":``.
     out
-        A folder for the results (one Parquet file a part, as soon as it is finished); None stores nothing.
+        A folder for the results: one Parquet file a unit, as soon as it is finished. What is there already, from the
+        same code, is not measured again, so that a run that was killed goes on. None stores nothing.
     claims
         A folder of claim files; None for the ones that ship.
+    fresh
+        Measure again what is there already.
     progress
         What to tell about the run; None for nothing.
 
@@ -131,55 +60,45 @@ def verify(
     ClaimError
         If a claim raises.
     """
-    scale = _scale(scale)
+    scale = scale_of(scale)
     if seed < 0:
         raise UserError(f"--seed {seed}: expected 0 or more")
     texts = (ids,) if isinstance(ids, str) else tuple(ids)
     chosen = registry.select(registry.find_all(None if claims is None else Path(claims)), texts)
-    store = None if out is None else Store(Path(out))
-    if store is not None:
-        store.prepare()
-    units = [
-        Unit(Key(found.claim.id, part, scale, seed), found.file) for found in chosen for part in ("check", "control")
-    ]
-    done: dict[Key, Measured] = {}
+    chosen, left_out = registry.runnable(chosen, asked=bool(texts))
+    keeper = None if out is None else Keeper.at(Path(out))
+    if keeper is not None and workers == 1:
+        _require_unedited(chosen)
+    runs = {found.claim.id: run_of(found, scale, seed) for found in chosen}
+    specs = [spec for run in runs.values() for spec in run.units()]
     with progress or Silent() as report:
+        done = {} if keeper is None or fresh else keeper.kept(specs, report)
+        kept = frozenset(done)
+        judged = {(id_, part): run.judge(part, done) for id_, run in runs.items() for part in PARTS}
+        units = [Unit(spec, runs[spec.claim].found.file) for spec in specs if spec not in kept]
         report.start(len(units))
+        if keeper is not None and workers > 1:
+            units = keeper.longest_first(units)
         for measured in run_units(units, workers):
-            done[measured.key] = measured
-            if store is not None:
-                store.write(_stored(measured, registry.select_claim(chosen, measured.key.claim)))
-            report.finished(measured)
-    outcomes = tuple(
-        _outcome(found.claim, *(done[Key(found.claim.id, part, scale, seed)] for part in ("check", "control")))
-        for found in chosen
+            spec, run = measured.unit.spec, runs[measured.unit.spec.claim]
+            done[spec] = Done(Stored(spec, measured.cases, version()), measured.seconds)
+            if keeper is not None:
+                keeper.keep(measured.unit, done[spec], run.found.claim.statement, report)
+            judged[spec.claim, spec.part] = part = run.judge(spec.part, done)
+            report.finished(spec, measured.seconds, None if part is None else part.judgement)
+    parts = {key: part for key, part in judged.items() if part is not None}
+    outcomes = (
+        run.outcome(parts[id_, "check"], parts[id_, "control"], done, kept=kept, current=True)
+        for id_, run in runs.items()
     )
-    return Verification(outcomes, scale, seed, version())
+    return Verification(tuple(outcomes), scale, seed, version(), left_out)
 
 
-def _scale(scale: Scale | str) -> Scale:
-    try:
-        return Scale(scale)
-    except ValueError:
-        raise UserError(f"scale {scale!r}: expected one of {', '.join(Scale)}") from None
-
-
-def _stored(measured: Measured, claim: Claim) -> Stored:
-    return Stored(measured.key, measured.cases, measured.judgement, claim.statement, version(), measured.seconds)
-
-
-def _outcome(claim: Claim, check: Measured, control: Measured) -> Outcome:
-    seconds = check.seconds + control.seconds
-    finding = state_finding(claim, check.cases, control.cases)
-    return Outcome(claim, check.judgement, control.judgement, seconds, check.cases, control.cases, finding)
-
-
-def state_finding(claim: Claim, cases: pd.DataFrame, control_cases: pd.DataFrame) -> str | None:
-    """Return what ``claim`` finds in its cases, in one line, or None if it has nothing to add."""
-    if claim.finding is None:
-        return None
-    try:
-        with redirect_stdout(sys.stderr):
-            return " ".join(claim.finding(cases, control_cases).split())
-    except Exception:
-        raise ClaimError(f"{claim.id} (finding)", traceback.format_exc()) from None
+def _require_unedited(chosen: Iterable[Found]) -> None:
+    """Raise :class:`UserError` if this process may run older sources than those that results would be named by."""
+    for found in chosen:
+        if edited := edited_since(found.file, IMPORTED_AT):
+            raise UserError(
+                f"{edited[0]} was edited after this process had started, which may run what it was before: "
+                "start again, take --workers 2, or store nothing (out=None)"
+            )

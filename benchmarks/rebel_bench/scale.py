@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypeVar
 
+from rebel_bench.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -22,3 +24,11 @@ class Scale(StrEnum):
         200
         """
         return {Scale.QUICK: quick, Scale.PAPER: paper, Scale.FULL: full}[self]
+
+
+def scale_of(name: Scale | str) -> Scale:
+    """Return the scale of a name; raise :class:`UserError` with the names there are."""
+    try:
+        return Scale(name)
+    except ValueError:
+        raise UserError(f"scale {name!r}: expected one of {', '.join(Scale)}") from None

@@ -1,133 +1,150 @@
-"""Results on disk: one Parquet file per claim, part, scale and seed, whole or absent.
+"""Measured cases on disk: one Parquet file a unit, whole or absent, named by what it is a pure function of.
 
-Layout: ``OUT/claims/<id>.<scale>.<seed>.<part>.parquet``. The cases are the table; what they were judged
-is in the metadata of its schema, so a file that travels alone still says what it is.
+Layout: ``OUT/units/<claim>-<part>-<hash>.parquet``. The hash is of the unit's specification, which the metadata of
+the file's schema spell out, so that a file that travels alone still says what it is. Nothing that differs between
+two runs goes in: how long a unit took is in :mod:`rebel_bench.timings`, and verdicts are drawn from the cases.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rebel_bench.atomic import is_temporary, require_writable, whole_file
-from rebel_bench.claim import Part
-from rebel_bench.errors import UserError
-from rebel_bench.judge import Judgement
+from rebel_bench.atomic import is_temporary, remove_leftovers, require_writable, whole_file
+from rebel_bench.claim import PARTS, Part
 from rebel_bench.scale import Scale
 
-_KEY = b"rebel-theory"
+_ABOUT = b"rebel-theory"
+_BROKEN = (KeyError, TypeError, ValueError, OSError, pa.ArrowException)  # what reading a file of another kind raises
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """What a stored table is a pure function of, next to the version of the code."""
+class Spec:
+    """What the cases of a unit are a pure function of.
+
+    Attributes
+    ----------
+    claim, part, scale, seed
+        Which measurement.
+    block, n_blocks
+        Which of its pieces, from 0.
+    code, libraries
+        The fingerprint of the code that it runs, and the versions of the numerical libraries.
+    """
 
     claim: str
     part: Part
     scale: Scale
     seed: int
+    block: int
+    n_blocks: int
+    code: str
+    libraries: str
 
     @property
-    def file_name(self) -> str:
-        """Return the name of the table's file."""
-        return f"{self.claim}.{self.scale.value}.{self.seed}.{self.part}.parquet"
+    def name(self) -> str:
+        """Return the name of the unit's file, without the ending."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return f"{self.claim}-{self.part}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def siblings(self, part: Part) -> tuple[Spec, ...]:
+        """Return all blocks of a part of the same measurement."""
+        return tuple(replace(self, part=part, block=block) for block in range(self.n_blocks))
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One measured table and what is known about it; ``seconds`` is the time of the measurement alone."""
+    """The cases of a unit, and the version of the package that measured them."""
 
-    key: Key
+    spec: Spec
     cases: pd.DataFrame
-    judgement: Judgement
-    statement: str
     version: str
-    seconds: float
+
+
+class BrokenFileError(Exception):
+    """A file that should hold a unit and does not; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The results under one folder."""
+    """The units under one folder."""
 
     root: Path
 
     @property
     def folder(self) -> Path:
-        """Return the folder of the tables."""
-        return self.root / "claims"
+        """Return the folder of the units."""
+        return self.root / "units"
+
+    def path(self, spec: Spec) -> Path:
+        """Return where a unit is, or would be."""
+        return self.folder / f"{spec.name}.parquet"
 
     def prepare(self) -> None:
         """Create the folders and try them; raise :class:`UserError` with the remedy if they take no files."""
         require_writable(self.folder)
+        remove_leftovers(self.folder)
         figures = self.root / "figures"
         if figures.exists():  # otherwise it is made later, in a root that has just taken a folder
             require_writable(figures)
 
-    def write(self, stored: Stored) -> Path:
-        """Write one table and return its path: the old file or the new one, never a part of it."""
-        table = pa.Table.from_pandas(stored.cases, preserve_index=False)
-        about = {
-            **asdict(stored.key),
-            "statement": stored.statement,
-            "version": stored.version,
-            "seconds": stored.seconds,
-            "judgement": _encode(asdict(stored.judgement)),
-        }
-        metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(about, allow_nan=False).encode()}
-        path = self.folder / stored.key.file_name
+    def write(self, spec: Spec, cases: pd.DataFrame, *, statement: str, version: str) -> Path:
+        """Write one unit and return its path: the old file or the new one, never a part of it."""
+        table = pa.Table.from_pandas(cases, preserve_index=False).combine_chunks()
+        about = {"spec": asdict(spec), "statement": statement, "version": version}
+        metadata = {**(table.schema.metadata or {}), _ABOUT: json.dumps(about, sort_keys=True).encode()}
+        path = self.path(spec)
         with whole_file(path) as temporary:
-            pq.write_table(table.replace_schema_metadata(metadata), temporary)
+            pq.write_table(table.replace_schema_metadata(metadata), temporary, write_page_checksum=True)
         return path
 
-    def read(self, key: Key) -> Stored:
-        """Return one table; raise :class:`UserError` if it is missing or is not one of ours."""
-        path = self.folder / key.file_name
+    def read(self, spec: Spec) -> Stored | None:
+        """Return one unit, or None if it is not there.
+
+        Raises
+        ------
+        BrokenFileError
+            If the file of that name is damaged, or holds something else.
+        """
+        path = self.path(spec)
         if not path.is_file():
-            raise UserError(f"no result of claim {key.claim} ({key.part}) at {path}: run `rebel-theory verify` first")
+            return None
         try:
-            table = pq.read_table(path)
-            about: dict[str, Any] = json.loads(table.schema.metadata[_KEY])
-        except (KeyError, TypeError, OSError, pa.ArrowInvalid) as error:
-            raise UserError(
-                f"{path} is not a result of rebel-theory ({type(error).__name__}): delete it and verify again"
-            ) from None
-        return Stored(
-            key,
-            table.to_pandas(),
-            Judgement(**_decode(about["judgement"])),
-            about["statement"],
-            about["version"],
-            about["seconds"],
-        )
+            table = pq.read_table(path, page_checksum_verification=True)
+            stored, version = _about(table.schema)
+            cases = table.to_pandas()
+        except _BROKEN as error:
+            raise BrokenFileError(f"{path} is not a result of rebel-theory ({type(error).__name__})") from None
+        if stored != spec:
+            raise BrokenFileError(f"{path} holds {stored.name}, which is another unit")
+        return Stored(spec, cases, version)
 
-    def list_keys(self) -> list[Key]:
-        """Return what is stored, in the order of the file names; other files are left alone."""
-        keys = []
-        for path in sorted(self.folder.glob("*.parquet")):
-            parts = path.name.split(".")
-            if is_temporary(path) or len(parts) != 5 or not parts[2].isdigit():
+    def specs(self, claim: str | None = None) -> Iterator[Spec]:
+        """Yield what is stored, of one claim or of all, in the order of the names; other files are left alone."""
+        for path in sorted(self.folder.glob(f"{claim or '*'}-*.parquet")):
+            if is_temporary(path):
                 continue
-            claim, scale, seed, part = parts[0], parts[1], int(parts[2]), parts[3]
-            if scale in list(Scale) and part in get_args(Part):
-                keys.append(Key(claim, "check" if part == "check" else "control", Scale(scale), seed))
-        return keys
+            try:
+                spec, _ = _about(pq.read_schema(path))
+            except _BROKEN:
+                continue
+            if spec.name == path.stem:
+                yield spec
 
 
-def _encode(judgement: dict[str, Any]) -> dict[str, Any]:
-    """Return strict JSON values: the non-finite floats become their names."""
-    return {
-        name: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in judgement.items()
-    }
-
-
-def _decode(judgement: dict[str, Any]) -> dict[str, Any]:
-    floats = {name: float(judgement[name]) for name in ("measured", "bound", "p_value")}
-    return {**judgement, **floats}
+def _about(schema: pa.Schema) -> tuple[Spec, str]:
+    """Return the specification and the version that a file states."""
+    about: dict[str, Any] = json.loads(schema.metadata[_ABOUT])
+    fields = dict(about["spec"])
+    if fields["part"] not in PARTS:
+        raise ValueError(fields["part"])
+    spec = Spec(**{**fields, "scale": Scale(fields["scale"]), "part": cast(Part, fields["part"])})
+    return spec, str(about["version"])

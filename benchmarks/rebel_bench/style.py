@@ -17,14 +17,20 @@ from rebel_bench.errors import UserError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Venue: TypeAlias = Literal["neurips", "icml", "iclr", "jmlr", "tmlr", "aistats", "uai", "aaai", "colm"]
+Venue: TypeAlias = Literal[
+    "neurips", "icml", "iclr", "jmlr", "colt", "rlc", "tmlr", "aistats", "uai", "aaai", "colm"
+]  # fmt: skip
 
-# The latest bundle that tueplots has of each venue; their style files have not changed sizes since.
+# The latest bundle that tueplots has of each venue; their style files have not changed sizes since. It has none of
+# two: colt2025.cls loads jmlr.cls (1.30), whose text is 6.0 in wide; rlj.sty (2025.0) descends from ICLR's file and
+# sets 5.5 in as that does.
 _BUNDLES: dict[str, str] = {
     "neurips": "neurips2024",
     "icml": "icml2024",
     "iclr": "iclr2024",
     "jmlr": "jmlr2001",
+    "colt": "jmlr2001",
+    "rlc": "iclr2024",
     "tmlr": "tmlr2023",
     "aistats": "aistats2025",
     "uai": "uai2023",

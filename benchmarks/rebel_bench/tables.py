@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rebel_bench.claim import Claim
-from rebel_bench.runner import Outcome, Verification
+from rebel_bench.ledger import Ledger
+from rebel_bench.outcomes import Outcome, Verification
+from rebel_bench.registry import install
 
 _COLOURS = {"holds": "green", "refuted": "red", "inconclusive": "yellow"}
 _LOG_WIDTH = 140  # where there is no terminal to ask: wide enough that no row has to wrap figures
@@ -73,7 +76,7 @@ def print_verification(result: Verification) -> None:
             _number(j.bound),
             str(j.n_cases),
             str(j.violations),
-            f"{o.seconds:.2f}",
+            _seconds(o),
         )
         # the control's verdict is good when it is refuted, so it is coloured the other way round
         good = "green" if o.control.verdict == "refuted" else "red"
@@ -93,6 +96,36 @@ def print_verification(result: Verification) -> None:
         if not o.passed:
             console.print(Text(_complaint(o)))
     console.print(Text(_summary(result)))
+    if result.left_out:
+        names = sorted({name for claim in result.left_out for name in claim.missing})
+        ids = ", ".join(claim.id for claim in result.left_out)
+        console.print(Text(f"Not run: {ids}; to run them: {install(names)}"), soft_wrap=True)
+    for line in _chance(result.ledger):
+        console.print(Text(line), soft_wrap=not console.is_terminal)
+    if any(o.n_kept for o in result):
+        n, kept = sum(o.n_units for o in result), sum(o.n_kept for o in result)
+        console.print(Text(f"{kept} of {n} units were kept from earlier runs of the same code; --fresh measures again"))
+
+
+def _seconds(o: Outcome) -> str:
+    seconds = "–" if math.isnan(o.seconds) else f"{o.seconds:.2f}"
+    if not o.n_kept:
+        return seconds
+    return f"{seconds} kept" if o.reused else f"{seconds} kept {o.n_kept}/{o.n_units}"
+
+
+def _chance(ledger: Ledger) -> list[str]:
+    """Return what chance could do to all claims together, in sentences."""
+    lines = [
+        f"If every statement is true, chance alone would refute one of them with probability at most "
+        f"{ledger.false_alarm:.2g} (the sum of the claims' stated rates)"
+    ]
+    level = f"at level {ledger.alpha:g} over all claims ({ledger.method})"
+    if ledger.stands:
+        lines.append(f"Refuted {level}: {', '.join(ledger.stands)}")
+    if ledger.falls:
+        lines.append(f"Refuted, but not {level}: {', '.join(ledger.falls)}; more cases decide (--scale)")
+    return lines
 
 
 def _complaint(o: Outcome) -> str:
@@ -120,7 +153,9 @@ def _summary(result: Verification) -> str:
 
 def print_verification_json(result: Verification) -> None:
     """Print the one object of ``verify --json``; a figure that is NaN or infinite is null."""
-    print_json({"claims": result.rows(), "version": result.version, "seed": result.seed, "scale": result.scale.value})
+    about: dict[str, Any] = {"version": result.version, "seed": result.seed, "scale": result.scale.value}
+    about["left_out"] = [claim.id for claim in result.left_out]
+    print_json({"claims": result.rows(), **about, "ledger": asdict(result.ledger)})
 
 
 def print_json(value: Any) -> None:

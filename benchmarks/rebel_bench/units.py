@@ -1,4 +1,4 @@
-"""The unit of work: one part of one claim, a pure function of its named inputs, in any process."""
+"""The unit of work: one block of one part of one claim, a pure function of its specification, in any process."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
+import pyarrow as pa
 
 from rebel_bench import registry
 from rebel_bench.errors import ClaimError, UserError
-from rebel_bench.judge import Judgement
-from rebel_bench.store import Key
+from rebel_bench.store import Spec
+from rebel_theory.blas import one_blas_thread
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A key, and the file of the claim."""
+    """A specification, and the file of the claim."""
 
-    key: Key
+    spec: Spec
     file: Path
 
 
@@ -29,9 +30,8 @@ class Unit:
 class Measured:
     """What a unit found."""
 
-    key: Key
+    unit: Unit
     cases: pd.DataFrame
-    judgement: Judgement
     seconds: float
 
 
@@ -44,17 +44,21 @@ class Failed:
 
 
 def measure(unit: Unit) -> Measured | Failed:
-    """Return the cases of ``unit`` and their verdict; importing the claim is not timed."""
-    key = unit.key
+    """Return the cases of ``unit``; importing the claim is not timed.
+
+    The cases are as they will be when they are read from the disk (types may change on the way), so that what is
+    judged and drawn does not depend on whether they were.
+    """
+    spec = unit.spec
     try:
         claim = registry.load(unit.file)
         # stdout belongs to the report: a claim that prints must not break `--json`
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), one_blas_thread(with_scipy=True):
             begin = perf_counter()
-            cases = claim.measure(key.part, key.scale, key.seed)
-            seconds = perf_counter() - begin
-        return Measured(key, cases, claim.judge(key.part, cases), seconds)
+            cases = claim.measure(spec.part, spec.scale, spec.seed, spec.block)
+            seconds = round(perf_counter() - begin, 6)  # as it is written down
+        return Measured(unit, pa.Table.from_pandas(cases, preserve_index=False).to_pandas(), seconds)
     except (UserError, ClaimError):
         raise
     except Exception:
-        return Failed(f"{key.claim} ({key.part})", traceback.format_exc())
+        return Failed(f"{spec.claim} ({spec.part})", traceback.format_exc())

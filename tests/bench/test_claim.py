@@ -43,6 +43,15 @@ def test_a_false_alarm_rate_is_small(rate):
     assert claim(false_alarm=0.05).false_alarm == 0.05
 
 
+def test_blocks_are_counted_and_numbered():
+    with pytest.raises(ValueError, match=r"C1: blocks\(paper\) is 0, expected at least 1"):
+        claim(blocks=lambda scale: 0).measure("check", Scale.PAPER, 0)
+    named = claim(blocks=lambda scale: 2)
+    with pytest.raises(ValueError, match="C1: the column 'block' is written by the runner"):
+        named.join([pd.DataFrame({"block": [1]})] * 2)
+    assert "block" in named.join([pd.DataFrame({"block": [1]})])  # one block is left alone
+
+
 def test_every_part_of_every_claim_has_its_own_stream():
     parts = [
         claim(id=id).measure(part, Scale.QUICK, seed)["error"].to_numpy()

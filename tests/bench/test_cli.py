@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 import rebel_bench
-from rebel_bench import pool, store
+from rebel_bench import pool
 from rebel_bench.cli import COMMANDS, main
 from rebel_bench.errors import ClaimError, UserError
+from rebel_bench.tables import json_text
 
 JSON_KEYS = ["id", "statement", "verdict", "control", "measured", "bound", "n_cases", "violations", "seconds"]
-JSON_KEYS += ["false_alarm", "finding"]
+JSON_KEYS += ["false_alarm", "p_value", "finding", "reused"]
 
 
 def strict(text):
@@ -41,16 +42,15 @@ def test_verify_passes_and_stores(verify, toys, tmp_path):
     assert "3 of 3 claims hold, and every control is refuted" in out
     assert "toy [s=1, a=0]" in out  # brackets are not markup
     assert "[1/6] E1 check holds" in err
-    files = sorted(path.name for path in (tmp_path / "out" / "claims").iterdir())
-    assert files[:2] == ["C11.quick.0.check.parquet", "C11.quick.0.control.parquet"]
-    assert len(files) == 6
+    files = sorted(path.name.rpartition("-")[0] for path in (tmp_path / "out" / "units").iterdir())
+    assert files == [f"{id}-{part}" for id in ("C11", "C2", "E1") for part in ("check", "control")]
 
 
 def test_json_is_one_strict_object_on_stdout(verify, toys):
     code, out, err = verify(toys, "C2", "e1", "--json", "--seed", "5", "--scale", "paper")
     found = strict(out)
     assert code == 0
-    assert list(found) == ["claims", "version", "seed", "scale"]
+    assert list(found) == ["claims", "version", "seed", "scale", "ledger"]
     assert (found["seed"], found["scale"]) == (5, "paper")
     assert [list(row) for row in found["claims"]] == [JSON_KEYS, JSON_KEYS]
     assert [row["id"] for row in found["claims"]] == ["E1", "C2"]
@@ -87,9 +87,9 @@ def test_a_claim_that_raises_is_a_bug_not_a_verdict(verify, toys, toy, tmp_path)
     assert "P1 (control)" in err
     assert "ZeroDivisionError" in err
     # what was finished before is kept, what failed is not
-    names = {path.name for path in (tmp_path / "out" / "claims").iterdir()}
-    assert "C2.quick.0.control.parquet" in names
-    assert "P1.quick.0.control.parquet" not in names
+    names = {path.name.rpartition("-")[0] for path in (tmp_path / "out" / "units").iterdir()}
+    assert "C2-control" in names
+    assert "P1-control" not in names
 
 
 def test_a_finding_is_computed_from_the_cases_and_shown(verify, toys):
@@ -245,10 +245,11 @@ def test_the_module_runs_with_workers_and_agrees_with_one(toys, tmp_path):
     assert ran.returncode == 0, ran.stderr
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in strict(ran.stdout)["claims"]]
     here = rebel_bench.verify(claims=toys, out=tmp_path / "one")
-    assert rows == [{k: v for k, v in row.items() if k != "seconds"} for row in here.rows()]
-    for key in store.Store(out).list_keys():
-        cases = [store.Store(tmp_path / name).read(key).cases for name in ("one", "two")]
-        pd.testing.assert_frame_equal(*cases, check_exact=True)
+    here_rows = strict(json_text(here.rows()))
+    assert rows == [{k: v for k, v in row.items() if k != "seconds"} for row in here_rows]
+    files = [{path.name: path.read_bytes() for path in (tmp_path / n / "units").iterdir()} for n in ("one", "two")]
+    assert len(files[0]) == 6
+    assert files[0] == files[1]
 
 
 def test_workers_use_one_thread(toys, toy, monkeypatch):
@@ -256,6 +257,23 @@ def test_workers_use_one_thread(toys, toy, monkeypatch):
     toy(toys, "A1", check="float(__import__('os').environ['OPENBLAS_NUM_THREADS'])")  # 1 holds, 7 does not
     assert rebel_bench.verify("A1", claims=toys, workers=2).passed
     assert not rebel_bench.verify("A1", claims=toys, workers=1).passed  # this process is not meddled with
+
+
+def test_one_worker_uses_one_blas_thread_while_it_measures(toys, toy, monkeypatch):
+    from rebel_theory import blas
+
+    control = blas._control("numpy.linalg._umath_linalg")
+    if control is None:
+        pytest.skip("a BLAS whose threads cannot be set")
+    threads, set_threads = control
+    before = threads()
+    set_threads(2)
+    try:
+        toy(toys, "A1", check="__import__('rebel_theory.blas').blas._control('numpy.linalg._umath_linalg')[0]()")
+        assert rebel_bench.verify("A1", claims=toys).passed  # 1 holds, 2 does not
+        assert threads() == 2
+    finally:
+        set_threads(before)
 
 
 def test_workers_report_a_claim_that_raises_and_restore_the_environment(toys, toy, monkeypatch):

@@ -35,7 +35,9 @@ def test_figures_come_from_stored_results_only(results, toys, toy, tmp_path, cap
     toy(toys, "C2", check="1 / 0", control="1 / 0")  # measuring again would fail
     arguments = ["figures", "--claims", str(toys), "--from", str(results), "--venue", "icml"]
     assert main([*arguments, "--out", str(tmp_path / "a")]) == 0
-    printed = capsys.readouterr().out.split()
+    captured = capsys.readouterr()
+    assert "note: C2: measured by other code" in captured.err
+    printed = captured.out.split()
     assert [name.rsplit("/", 1)[1] for name in printed] == ["E1.png", "E1.pdf", "C2.png", "C2.pdf"]
     width, _ = png_size(tmp_path / "a" / "C2.png")
     assert width == int(3.25 * 300)  # one column of ICML at 300 dots an inch
@@ -69,13 +71,14 @@ def test_nothing_stored_at_all(tmp_path, capsys):
 
 
 def test_a_run_without_its_control_is_not_drawn(results, toys, capsys):
-    (results / "claims" / "C2.quick.0.control.parquet").unlink()
+    [file] = (results / "units").glob("C2-control-*.parquet")
+    file.unlink()
     assert main(["figures", "C2", "--claims", str(toys), "--from", str(results)]) == 2
     assert "no results of C2" in capsys.readouterr().err
 
 
 def test_the_largest_scale_and_smallest_seed_are_drawn(toys, tmp_path, monkeypatch, capsys):
-    from rebel_bench import render
+    from rebel_bench.store import Store
 
     out = str(tmp_path / "out")
     for scale, seed in (("paper", "7"), ("paper", "2"), ("quick", "0")):
@@ -95,8 +98,8 @@ def test_the_largest_scale_and_smallest_seed_are_drawn(toys, tmp_path, monkeypat
             ]
         )
     read = []
-    original = render.Store.read
-    monkeypatch.setattr(render.Store, "read", lambda self, key: (read.append(key), original(self, key))[1])
+    original = Store.read
+    monkeypatch.setattr(Store, "read", lambda self, spec: (read.append(spec), original(self, spec))[1])
     assert main(["figures", "--claims", str(toys), "--from", out]) == 0
     assert {(key.scale.value, key.seed) for key in read} == {("paper", 2)}
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
+import struct
+import time
+from dataclasses import fields, replace
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from rebel_bench.atomic import require_writable, whole_file
-from rebel_bench.claim import Judgement, Scale
+from rebel_bench.claim import Scale
 from rebel_bench.errors import UserError
-from rebel_bench.store import Key, Store, Stored
+from rebel_bench.store import BrokenFileError, Spec, Store
+from rebel_bench.timings import Timings
 
-KEY = Key("C1", "check", Scale.QUICK, 3)
+SPEC = Spec("C1", "check", Scale.QUICK, 3, 0, 2, "0123456789abcdef", "numpy 2")
+CASES = pd.DataFrame({"x": [0.1, math.nan], "name": ["a", None], "n": [1, 2]})
 
 
-def stored(x=0.1, key=KEY, measured=0.25):
-    cases = pd.DataFrame({"x": [x, math.nan], "name": ["a", None], "n": [1, 2]})
-    judgement = Judgement("refuted", measured, math.inf, 2, 1, 1, "one is NaN", 0.25)
-    return Stored(key, cases, judgement, "a statement", "0.1", 1.5)
+def write(store, spec=SPEC, x=0.1):
+    return store.write(spec, CASES.assign(x=[x, math.nan]), statement="a statement", version="0.1")
 
 
 @pytest.fixture
@@ -30,23 +35,48 @@ def store(tmp_path):
     return store
 
 
-@pytest.mark.parametrize("measured", [0.1 + 0.2, math.inf, -math.inf])
-def test_round_trip(store, measured):
-    path = store.write(stored(measured=measured))
-    assert path.name == "C1.quick.3.check.parquet"
-    back = store.read(KEY)
-    pd.testing.assert_frame_equal(back.cases, stored().cases)
-    assert back.judgement == stored(measured=measured).judgement
-    assert (back.key, back.statement, back.version, back.seconds) == (KEY, "a statement", "0.1", 1.5)
+def test_round_trip(store):
+    path = write(store)
+    assert path.parent.name == "units"
+    assert re.fullmatch(r"C1-check-[0-9a-f]{16}\.parquet", path.name)
+    back = store.read(SPEC)
+    pd.testing.assert_frame_equal(back.cases, CASES)
+    assert (back.spec, back.version) == (SPEC, "0.1")
 
 
-def test_nan_survives_the_metadata(store):
-    store.write(stored(measured=math.nan))
-    assert math.isnan(store.read(KEY).judgement.measured)
+def test_a_file_that_travels_alone_says_what_it_is(store):
+    about = json.loads(pq.read_schema(write(store)).metadata[b"rebel-theory"])
+    assert about == {
+        "spec": {
+            "claim": "C1",
+            "part": "check",
+            "scale": "quick",
+            "seed": 3,
+            "block": 0,
+            "n_blocks": 2,
+            "code": "0123456789abcdef",
+            "libraries": "numpy 2",
+        },
+        "statement": "a statement",
+        "version": "0.1",
+    }
+
+
+def test_everything_in_the_specification_is_in_the_name():
+    changes = {"claim": "C2", "part": "control", "scale": Scale.FULL, "seed": 4, "block": 1, "n_blocks": 3}
+    changes |= {"code": "f" * 16, "libraries": "numpy 3"}
+    assert set(changes) == {field.name for field in fields(Spec)}
+    names = {replace(SPEC, **{name: value}).name for name, value in changes.items()}
+    assert len(names | {SPEC.name}) == 1 + len(changes)
+
+
+def test_names_do_not_change_between_versions():
+    # frozen: a change here means that nothing stored is found again
+    assert SPEC.name == "C1-check-68c82b28c7de4486"
 
 
 def test_a_run_killed_before_the_rename_leaves_the_old_file(store, monkeypatch):
-    store.write(stored(x=0.1))
+    write(store)
     before = sorted(store.folder.iterdir())
 
     def killed(*_):
@@ -55,23 +85,23 @@ def test_a_run_killed_before_the_rename_leaves_the_old_file(store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
-            store.write(stored(x=9.0))
-    assert store.read(KEY).cases["x"][0] == 0.1
+            write(store, x=9.0)
+    assert store.read(SPEC).cases["x"][0] == 0.1
     assert sorted(store.folder.iterdir()) == before
 
 
 def test_a_run_killed_while_writing_leaves_the_old_file(store, monkeypatch):
-    store.write(stored(x=0.1))
+    write(store)
 
-    def half(table, path):
+    def half(table, path, **_):
         path.write_bytes(b"PAR1 half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(pq, "write_table", half)
         with pytest.raises(KeyboardInterrupt):
-            store.write(stored(x=9.0))
-    assert store.read(KEY).cases["x"][0] == 0.1
+            write(store, x=9.0)
+    assert store.read(SPEC).cases["x"][0] == 0.1
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
@@ -83,7 +113,7 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
         assert temporary.parent == tmp_path  # a rename across file systems is not atomic
         temporary.write_text("whole")
         assert not (tmp_path / "file").exists()
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync"]  # the bytes, the name, the folder
     assert (tmp_path / "file").read_text() == "whole"
 
 
@@ -93,25 +123,55 @@ def test_a_full_disk_is_said_in_plain_words(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_list_keys_gives_results_only(store):
-    other = Key("E10", "control", Scale.FULL, 12)
-    store.write(stored())
-    store.write(stored(key=other))
-    for name in (".tmp-1-C2.quick.0.check.parquet", "C2.quick.0.parquet", "C2.huge.0.check.parquet", "x.csv"):
-        (store.folder / name).write_bytes(b"")
-    assert store.list_keys() == [KEY, other]
+def test_specs_gives_results_only(store):
+    other = replace(SPEC, claim="C11", part="control", scale=Scale.FULL, seed=12)
+    path = write(store)
+    write(store, other)
+    (store.folder / f".tmp-1-{path.name}").write_bytes(path.read_bytes())
+    (store.folder / "C1-check-0000000000000000.parquet").write_bytes(path.read_bytes())  # not its name
+    (store.folder / "C1-notes.parquet").write_bytes(b"")
+    CASES.to_parquet(store.folder / "C1-mine.parquet")
+    assert list(store.specs()) == [SPEC, other]
+    assert list(store.specs("C1")) == [SPEC]
 
 
-def test_missing_and_foreign_files(store):
-    with pytest.raises(UserError, match="run `rebel-theory verify` first"):
-        store.read(KEY)
-    path = store.folder / KEY.file_name
-    path.write_bytes(b"not parquet")
-    with pytest.raises(UserError, match="not a result of rebel-theory"):
-        store.read(KEY)
-    pd.DataFrame({"x": [1]}).to_parquet(path)
-    with pytest.raises(UserError, match="not a result of rebel-theory"):
-        store.read(KEY)
+def flip(data):
+    place = data.index(struct.pack("<d", 0.1))  # one bit of a number: only a checksum can tell
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda b: b[: len(b) // 2], flip, lambda _: b"junk"])
+def test_a_damaged_file_is_not_read(store, damage):
+    assert store.read(SPEC) is None
+    path = write(store)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(BrokenFileError, match=f"{path.name} is not a result of rebel-theory"):
+        store.read(SPEC)
+
+
+def test_a_file_of_another_unit_is_not_read(store):
+    write(store, replace(SPEC, seed=4)).rename(store.path(SPEC))
+    with pytest.raises(BrokenFileError, match="another unit"):
+        store.read(SPEC)
+
+
+def test_leftovers_of_killed_runs_go_after_an_hour(store):
+    old, new = (store.folder / f".tmp-{i}-C1-check-x.parquet" for i in (1, 2))
+    old.write_bytes(b"half")
+    new.write_bytes(b"half")
+    os.utime(old, (time.time() - 4000,) * 2)
+    store.prepare()
+    assert [path.exists() for path in (old, new)] == [False, True]
+
+
+def test_timings_survive_a_line_that_was_cut_off(tmp_path):
+    timings = Timings(tmp_path)
+    assert timings.read() == []
+    timings.add(SPEC, 1.5)
+    with timings.path.open("a") as file:
+        file.write('{"unit": "C1-check-')  # killed here
+    timings.add(replace(SPEC, seed=4), 2.5)
+    assert [(t.unit, t.seconds) for t in timings.read()] == [(SPEC.name, 1.5), (replace(SPEC, seed=4).name, 2.5)]
 
 
 def test_a_folder_below_a_file_cannot_be_written(tmp_path):

@@ -16,7 +16,7 @@ from rebel_bench.style import line
 from rebel_theory.algorithms import Algorithm, State
 from rebel_theory.arrays import FloatArray
 from rebel_theory.oracles import BoundOracle
-from rebel_theory.theory.bounds import exact_bandit_bound
+from rebel_theory.theory.bounds import exact_bandit_bound, worst_case_difference
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ class VanillaGradient(Algorithm):
 
 def _instances(rng: Generator, scale: Scale, make: type) -> pd.DataFrame:
     rows = []
-    n = scale.cases(quick=125, paper=1_250, full=40_000)
+    n = scale.cases(quick=125, paper=1_250, full=2_000)  # instances a block
     for s, a in SHAPES:
         base = random_problem(rng, "bandit", s, a, n)
         assert isinstance(base, rt.ContextualBandit)
@@ -76,7 +76,22 @@ def _instances(rng: Generator, scale: Scale, make: type) -> pd.DataFrame:
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
     """Return, per instance, gap and bound at the tightest T; an instance whose gap ever rises counts as infinite."""
-    return _instances(rng, scale, rt.Rebel)
+    return pd.concat([_instances(rng, scale, rt.Rebel), _worst()], ignore_index=True)
+
+
+def _worst() -> pd.DataFrame:
+    """Return gap and bound of the bandits that are worst for T updates (C3): random ones leave half of the bound."""
+    rows = []
+    for n in (10, 1_000):
+        for t in (1, 2, 4, 16):
+            reward = np.zeros((1, n))
+            reward[0, 0] = float(worst_case_difference(n, 1.0, t))
+            gap = rt.run(rt.ContextualBandit(reward), rt.Rebel(1.0), n_iterations=t).gap[0]
+            rises = bool((gap[1:] > gap[:-1] * (1 + 1e-9)).any())
+            rows.append({"n_states": 1, "n_actions": n, "step_size": 1.0, "n_updates": t, "rises": rises,
+                         "value": np.inf if rises else float(gap[-1]),
+                         "bound": float(exact_bandit_bound(np.log(n), 1.0, t))})  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
@@ -88,8 +103,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the ratios, and the tightest instances against the step size."""
     left, right = fig.subplots(1, 2)
     ratios(left, cases, control_cases, label="gap / bound")
-    for i, (name, table) in enumerate((("claim", cases), ("control", control_cases))):
-        style = line(name, (0, 3)[i])
+    for i, (name, table) in enumerate((("control", control_cases), ("claim", cases))):  # the claim on top
+        style = line(name, (3, 0)[i])
         style.update(linestyle="none", markevery=None, markersize=2, alpha=0.5)
         ratio = np.maximum(table["value"] / table["bound"], 1e-6)
         right.plot(table["step_size"], ratio, rasterized=len(table) > 2_000, **style)
@@ -110,4 +125,5 @@ CLAIM = Claim(
     control_statement="the Fisher matrix is left out: vanilla softmax policy gradient with the same step",
     figure=draw,
     panels=(1, 2),
+    blocks=lambda scale: scale.cases(quick=1, paper=1, full=20),
 )

@@ -88,7 +88,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     fixed = control_cases[(control_cases["n_actions"] == 10) & (control_cases["gap"] > 1e-6)]
     ax.plot(fixed["n_updates"], fixed["gap"], **line("control: one fixed instance, $n = 10$", 5) | {"markevery": None})
     ax.set(xscale="log", yscale="log", xlabel="exact updates $T$", ylabel="gap (reward)")
-    ax.legend(loc="lower left")
+    ax.set_ylim(top=1000 * ax.get_ylim()[1])
+    ax.legend(loc="upper right", handlelength=2.5)
 
 
 CLAIM = Claim(

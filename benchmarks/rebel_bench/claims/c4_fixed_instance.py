@@ -83,7 +83,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         left.plot(np.log(table["travelled"]), table["gap"] / table["difference"], **style)
     travel = np.array([0.0, float(np.log(cases["travelled"]).max())])
     left.plot(travel, np.exp(-travel), color=OKABE_ITO["black"], linewidth=0.8)
-    left.set(yscale="log", xlabel=r"$\eta\Delta T$", ylabel=r"gap $/\,\Delta$", ylim=(1e-110, 1e45))
+    left.set(yscale="log", xlabel=r"$\eta\Delta T$", ylabel=r"gap $/\,\Delta$", ylim=(1e-110, 1e75))
     left.legend(loc="upper right", handlelength=1)
     eta, t = 1.0, np.arange(1, 201)
     for i, difference in enumerate((1.0, 0.3, 0.1, 0.03)):
@@ -92,8 +92,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         gap = rt.run(rt.ContextualBandit(reward), rt.Rebel(eta), n_iterations=int(t[-1])).gap[0, 1:]
         right.plot(t, gap, **line(rf"$\Delta = {difference:g}$", i) | {"marker": ""})
     right.plot(t, worst_case_gap(10, eta, t), color=OKABE_ITO["black"], linewidth=0.8, label="worst: slope $-1$")
-    right.set(xscale="log", yscale="log", xlabel=r"updates $T$ ($\eta = 1$, $n = 10$)", ylabel="gap", ylim=(1e-6, 10))
-    right.legend(loc="lower left", handlelength=3)
+    right.set(xscale="log", yscale="log", xlabel=r"updates $T$ ($\eta = 1$, $n = 10$)", ylabel="gap", ylim=(1e-6, 1e5))
+    right.legend(loc="upper center", ncols=2, handlelength=2.5, columnspacing=1)
 
 
 CLAIM = Claim(

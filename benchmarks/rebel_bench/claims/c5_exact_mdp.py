@@ -10,6 +10,7 @@ from numpy.random import Generator
 
 import rebel_envs as envs
 import rebel_theory as rt
+from rebel_bench import second_reading
 from rebel_bench.claim import Claim, Inequality, Scale
 from rebel_bench.figures import ratios
 from rebel_bench.instances import random_problem
@@ -68,16 +69,19 @@ def _instances(rng: Generator, scale: Scale, algorithm: type) -> pd.DataFrame:
             base = random_problem(rng, "mdp", s, a, n)
             assert isinstance(base, rt.TabularMDP)
             mdp = rt.TabularMDP(base.transition, base.reward, discount=discount, initial_dist=base.initial_dist)
-            rows.append(_measure(mdp, "random", 10 ** rng.uniform(-2, 2, size=n), algorithm))
+            rows.append(measure(mdp, "random", 10 ** rng.uniform(-2, 2, size=n), algorithm))
     for name, mdp in _named(scale):
         eta = np.geomspace(1e-2, 1e2, 9)
-        rows.append(_measure(_unit_rewards(mdp), name, eta, algorithm))
+        rows.append(measure(_unit_rewards(mdp), name, eta, algorithm))
     return pd.concat(rows, ignore_index=True)
 
 
-def _measure(mdp: rt.TabularMDP, name: str, eta: FloatArray, algorithm: type) -> pd.DataFrame:
-    trace = rt.run(mdp, algorithm(eta), n_iterations=N_UPDATES)
-    t = np.arange(1, N_UPDATES + 1)
+def measure(
+    mdp: rt.TabularMDP, name: str, eta: FloatArray, algorithm: type, n_updates: int = N_UPDATES
+) -> pd.DataFrame:
+    """Return, per instance, gap and bound at the tightest T."""
+    trace = rt.run(mdp, algorithm(eta), n_iterations=n_updates)
+    t = np.arange(1, n_updates + 1)
     bound = exact_mdp_bound(mdp.n_actions, eta[:, None], t, mdp.discount)
     gap = trace.gap[0, :, 1:]
     place = (gap / bound).argmax(axis=-1)
@@ -90,7 +94,18 @@ def _measure(mdp: rt.TabularMDP, name: str, eta: FloatArray, algorithm: type) ->
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
     """Return, per instance, the T at which the bound is tightest."""
-    return _instances(rng, scale, rt.NaturalPolicyGradient)
+    return pd.concat([_instances(rng, scale, rt.NaturalPolicyGradient), _bound()], ignore_index=True)
+
+
+def _bound() -> pd.DataFrame:
+    """Return how far the bound is from the theorem's: no instance uses half of it."""
+    found, written = [], []
+    for gamma in (0.5, 0.9):
+        for t in (1, 10):
+            eta_npg, n_actions = 0.3, 4
+            found.append(float(exact_mdp_bound(n_actions, eta_npg / (1 - gamma), t, gamma)))
+            written.append(float(np.log(n_actions)) / (eta_npg * t) + 1 / ((1 - gamma) ** 2 * t))
+    return second_reading.written_out(found, written)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
@@ -101,7 +116,7 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the ratios, and the largest ratio against the number of states."""
     left, right = fig.subplots(1, 2)
-    ratios(left, cases, control_cases, label="gap / bound")
+    ratios(left, second_reading.theorem(cases), control_cases, label="gap / bound")
     for i, (name, table) in enumerate((("claim", cases), ("control", control_cases))):
         style = line(name, (0, 3)[i])
         style["markevery"] = None
@@ -110,6 +125,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         right.plot(worst.index, worst, **style)
     right.axhline(1.0, color="black", linewidth=0.8, linestyle=(0, (1, 1)))
     right.set(xscale="log", yscale="log", xlabel="states $S$", ylabel="largest gap / bound")
+    right.set_yticks(ticks := [0.3, 1, 3], list(map(str, ticks)))
+    right.minorticks_off()
 
 
 CLAIM = Claim(

@@ -51,18 +51,17 @@ def _instances(rng: Generator, scale: Scale, forgetful: bool) -> pd.DataFrame:
         for s, a in SHAPES:
             eta = 10 ** rng.uniform(-2, 2, size=n)
             mdp = _random(rng, n, s, a, discount)
-            rows.append(_measure(mdp, "random", eta, n_updates, forgetful))
+            rows.append(measure(mdp, "random", eta, n_updates, forgetful))
         for a in ARMS:
             eta = 10 ** rng.uniform(0, 2, size=n)
             mdp = _worst(rng, n, a, discount, eta, n_updates)
-            rows.append(_measure(mdp, "one state", eta, n_updates, forgetful))
+            rows.append(measure(mdp, "one state", eta, n_updates, forgetful))
     return pd.concat(rows, ignore_index=True)
 
 
-def _measure(mdp: rt.TabularMDP, name: str, eta: FloatArray, n_updates: int, forgetful: bool) -> pd.DataFrame:
+def measure(mdp: rt.TabularMDP, name: str, eta: FloatArray, n_updates: int, forgetful: bool) -> pd.DataFrame:
     """Return, per instance, the number of updates at which gap / bound is largest."""
-    best = rt.evaluate(mdp, rt.solve(mdp).policy).occupancy
-    mismatch = (best / mdp.initial_dist).max(axis=-1) / (1 - mdp.discount)
+    mismatch = mismatch_of(mdp)
     growth = growth_factor(mismatch)
     trace = rt.run(mdp, rt.GrowingMirrorDescent(eta, growth=growth), n_iterations=n_updates)
     gap = trace.gap[0]  # (n, T + 1)
@@ -75,6 +74,13 @@ def _measure(mdp: rt.TabularMDP, name: str, eta: FloatArray, n_updates: int, for
         {"problem": name, "n_states": mdp.n_states, "n_actions": mdp.n_actions, "discount": mdp.discount,
          "mismatch": mismatch, "step_size": eta, "n_updates": place, "value": gap[pick], "bound": bound[pick]}
     )  # fmt: skip
+
+
+def mismatch_of(mdp: rt.TabularMDP) -> FloatArray:
+    """Return max(d*/rho)/(1 - gamma), shape (n,)."""
+    best = rt.evaluate(mdp, rt.solve(mdp).policy).occupancy
+    result: FloatArray = (best / mdp.initial_dist).max(axis=-1) / (1 - mdp.discount)
+    return result
 
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:

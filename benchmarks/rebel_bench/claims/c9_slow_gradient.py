@@ -35,7 +35,7 @@ def _best(bandit: rt.ContextualBandit, algorithm: Algorithm, start: FloatArray) 
         state = algorithm.step(state, oracle)
 
 
-def _half_times(bandit: rt.ContextualBandit, algorithm: Algorithm, start: FloatArray, limit: float) -> FloatArray:
+def half_times(bandit: rt.ContextualBandit, algorithm: Algorithm, start: FloatArray, limit: float) -> FloatArray:
     """Return the number of updates (n,) after which the gap is halved."""
     target = (1 + start[:, 0, 0]) / 2  # the gap is Delta (1 - pi(a*))
     times = np.full(len(start), np.inf)
@@ -60,7 +60,7 @@ def _instances(rng: Generator, scale: Scale, swapped: bool) -> pd.DataFrame:
         bandit = rt.ContextualBandit(reward)
         slow, fast = gradient_half_time(p, eta, lead), natural_half_time(p, eta, lead)
         limit = PATIENCE * slow.max()
-        times = [_half_times(bandit, kind(eta), start, limit) for kind in (rt.PolicyGradient, rt.NaturalPolicyGradient)]
+        times = [half_times(bandit, kind(eta), start, limit) for kind in (rt.PolicyGradient, rt.NaturalPolicyGradient)]
         gradient, natural = reversed(times) if swapped else times
         shared = {"n_actions": a, "best_at_start": p, "lead": lead, "step_size": eta}
         rows.append(pd.DataFrame({"role": "PG", **shared, "updates": gradient, "value": slow, "bound": gradient}))

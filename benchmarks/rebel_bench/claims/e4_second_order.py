@@ -72,16 +72,18 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the distance against the size of the step: every instance, and the medians with the fitted slopes."""
     ax = fig.add_subplot()
     for i, (name, table) in enumerate((("tanh network", cases), ("control: another base", control_cases))):
-        style = line(f"{name}: slope {RATE.fit(table).slope:.2f}", (0, 3)[i]) | {"markevery": None}
+        fit = RATE.fit(table)
+        style = line(f"{name}:\nslope {fit.slope:.3f} [{fit.low:.3f}, {fit.high:.3f}]", (0, 3)[i]) | {"markevery": None}
         for _, part in table.groupby("instance"):
-            ax.plot(part["move"], part["distance"], color=style["color"], linewidth=0.4, alpha=0.3)
+            ax.plot(part["move"], part["distance"], color=style["color"], linewidth=0.4, alpha=0.3, rasterized=True)
         median = table.groupby("move")["distance"].median()
         ax.plot(median.index, median, **style)
-    ax.set(xscale="log", yscale="log", ylabel="total variation, REBEL to Gauss-Newton")
+    ax.set(xscale="log", yscale="log", ylabel="total variation to Gauss-Newton")
     ax.set_xlabel(r"norm of the Gauss-Newton step in $\theta$, proportional to $\eta$")
     ax.set_xticks(MOVES, [f"{move:.2g}" for move in MOVES])
     ax.minorticks_off()
-    ax.legend(loc="lower right")
+    ax.set_ylim(bottom=ax.get_ylim()[0] / 60)
+    ax.legend(loc="lower right", handlelength=3)
 
 
 # the margin is for the third order, which the longest steps still show

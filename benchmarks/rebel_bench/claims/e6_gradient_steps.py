@@ -106,7 +106,6 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     fig.set_layout_engine("constrained")
     left, right = np.asarray(fig.subfigures(1, 2))
     strip(left, cases, control_cases, by="pair", value="error", limit=TOLERANCE, label="total variation")
-    left.axes[0].tick_params(axis="x", labelsize=5)
     ax = right.add_subplot()
     bandit = rt.ContextualBandit([[[1.0, 0.6, 0.3, 0.0]]])
     logits, eta = np.log(np.array([[[0.05, 0.15, 0.3, 0.5]]])), np.array([3.0])

@@ -70,13 +70,15 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the distance against the number of pairs: every instance, and the medians with the fitted slopes."""
     ax = fig.add_subplot()
     for i, (name, table) in enumerate((("on-policy", cases), ("control: uniform second answers", control_cases))):
-        style = line(f"{name}: slope {RATE.fit(table).slope:.3f}", (0, 3)[i]) | {"markevery": None}
+        fit = RATE.fit(table)
+        style = line(f"{name}:\nslope {fit.slope:.3f} [{fit.low:.3f}, {fit.high:.3f}]", (0, 3)[i]) | {"markevery": None}
         for _, part in table.groupby("instance"):
-            ax.plot(part["n_pairs"], part["distance"], color=style["color"], linewidth=0.4, alpha=0.3)
+            ax.plot(part["n_pairs"], part["distance"], color=style["color"], linewidth=0.4, alpha=0.3, rasterized=True)
         median = table.groupby("n_pairs")["distance"].median()
         ax.plot(median.index, median, **style)
     ax.set(xscale="log", yscale="log", xlabel="pairs $N$", ylabel=r"root mean square distance in $\theta$")
-    ax.legend(loc="lower left")
+    ax.set_ylim(bottom=ax.get_ylim()[0] / 20)
+    ax.legend(loc="lower left", handlelength=3)
 
 
 RATE = Rate(expected=-0.5, margin=0.05, x="n_pairs", y="distance", by="instance")

@@ -74,7 +74,9 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     left.legend(loc="lower left", handlelength=1)
     for i, (kind, part) in enumerate(cases[cases["role"] == "optimum"].groupby("kind")):
         style = line(str(kind), i) | {"linestyle": "none", "markevery": None}
-        right.plot(part["mean_error"].clip(lower=1e-18), part["last_gap"].clip(lower=1e-12) / part["first_gap"], **style)
+        right.plot(
+            part["mean_error"].clip(lower=1e-18), part["last_gap"].clip(lower=1e-12) / part["first_gap"], **style
+        )
     right.axhline(CLOSE, color=OKABE_ITO["black"], linewidth=0.8, linestyle=(0, (4, 2)))
     right.set(xscale="log", yscale="log", xlabel=r"mean $\varepsilon_t$ (reward$^2$)", ylabel="last gap / first gap")
     right.legend(loc="lower right", handlelength=1)

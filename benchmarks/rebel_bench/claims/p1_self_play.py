@@ -45,7 +45,7 @@ def _instances(rng: Generator, scale: Scale, last: bool) -> pd.DataFrame:
     for name, game in _games(rng, n):
         a = game.n_actions
         for t in horizons:
-            gap = _final_gap(game, t, last)
+            gap = final_gap(game, t, last)
             rows.append(
                 pd.DataFrame(
                     {"game": name, "n_actions": a, "n_updates": t, "value": gap, "bound": float(self_play_bound(a, t))}
@@ -54,7 +54,7 @@ def _instances(rng: Generator, scale: Scale, last: bool) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def _final_gap(game: rt.PreferenceGame, t: int, last: bool) -> FloatArray:
+def final_gap(game: rt.PreferenceGame, t: int, last: bool) -> FloatArray:
     """Return the duality gap of the average of T iterates, or of the last, from the policies themselves.
 
     The gap that a run records comes from the signal it learns from: a wrong signal would judge itself. Where the
@@ -71,8 +71,19 @@ def _final_gap(game: rt.PreferenceGame, t: int, last: bool) -> FloatArray:
 
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return the duality gap of the average of T iterates."""
-    return _instances(rng, scale, last=False)
+    """Return the duality gap of the average of T iterates, and whether step size and bound belong together."""
+    return pd.concat([_instances(rng, scale, last=False), _balance()], ignore_index=True)
+
+
+def _balance() -> pd.DataFrame:
+    """Return how far bound and step are from 2 (ln n/(eta T) + eta/2) at its minimum, where both terms are equal."""
+    rows = []
+    for a in ACTIONS:
+        for t in (4, 1_024):
+            eta, least = self_play_step_size(a, t), 2 * np.sqrt(2 * np.log(a) / t)
+            for found in (4 * np.log(a) / (eta * t), 2 * eta, float(self_play_bound(a, t))):
+                rows.append({"game": "step size", "n_actions": a, "n_updates": t, "value": abs(found / least - 1)})
+    return pd.DataFrame(rows).assign(bound=1e-12)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
@@ -98,7 +109,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
             style = line(name, (0, 3)[i]) | {"markevery": None}
             ax.plot(gaps.median().index, gaps.median(), **style)
             ax.fill_between(gaps.median().index, gaps.quantile(0.05), gaps.max(), color=style["color"], alpha=0.15)
-        bound = cases[cases["n_actions"] == n_actions].groupby("n_updates")["bound"].first()
+        random = cases[(cases["n_actions"] == n_actions) & (cases["game"] == "random")]
+        bound = random.groupby("n_updates")["bound"].first()
         ax.plot(bound.index, bound, color="black", linewidth=0.8, label=r"bound $2\sqrt{2\ln n/T}$")
         ax.set(
             xscale="log",

@@ -84,8 +84,10 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
                 style["label"] = None
             right.plot(kl.index, np.maximum(kl, 1e-16), **style)
     right.set(yscale="log", xlabel="iteration", ylabel="KL from the winner (nats)")
-    right.set_ylim(top=30 * right.get_ylim()[1])
-    right.legend(loc="upper left", title="solid: REBEL; dashed: control", ncols=3, handlelength=1.5, columnspacing=1)
+    fig.legend(
+        *right.get_legend_handles_labels(), loc="outside upper right", title="solid: REBEL; dashed: control",
+        ncols=3, handlelength=2, columnspacing=1,
+    )  # fmt: skip
 
 
 CLAIM = Claim(

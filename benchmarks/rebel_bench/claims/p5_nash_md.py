@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.random import Generator
 
 import rebel_theory as rt
+from rebel_bench import second_reading
 from rebel_bench.claim import Claim, Inequality, Scale
+from rebel_bench.claims import _regularised_steps
 from rebel_bench.instances import random_preferences, simplex
 from rebel_bench.style import line
 from rebel_theory.algorithms import Algorithm, State
@@ -71,9 +73,27 @@ def _instances(rng: Generator, scale: Scale, make: Make) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
+def _step(log_pi: FloatArray, log_m: FloatArray, payoff: FloatArray, tau: float, t: int) -> FloatArray:
+    """Return the logarithm of pi_mix exp(eta_P P(. beats pi_mix)), eta_P tau_P = 2/(t + 2), tau_P = tau/2."""
+    share = 2 / (t + 2)
+    log_mix = (1 - share) * log_pi + share * log_m
+    mix = np.exp(log_mix - log_mix.max())
+    win = (1 + payoff) / 2 @ (mix / mix.sum())
+    found: FloatArray = log_mix + share / (tau / 2) * win
+    return found
+
+
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return the divergence under Nash-MD."""
-    return _instances(rng, scale, nash_md)
+    """Return the divergence under Nash-MD, and the distance from the update written out."""
+    rates = _instances(rng, scale, nash_md)
+    return pd.concat([rates, _regularised_steps.cases(rng, nash_md, _step), _bound()], ignore_index=True)
+
+
+def _bound() -> pd.DataFrame:
+    """Return how far the bound is from the theorem's: a thousandth of it is used."""
+    cells = [(tau / 2, t) for tau in TEMPERATURES for t in (1, 7)]
+    found = [float(nash_md_bound(tau, t)) for tau, t in cells]
+    return second_reading.written_out(found, [8 / (tau**2 * (t + 1)) for tau, t in cells])
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
@@ -84,6 +104,7 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the divergence over games of ten answers (median, range) against the number of updates, with the bound."""
     axes = fig.subplots(1, len(DRAWN), sharey=True)
+    cases = _regularised_steps.rates(second_reading.theorem(cases))
     for ax, tau in zip(axes, DRAWN, strict=True):
         for i, (name, table) in enumerate((("Nash-MD", cases), ("control: no mixture", control_cases))):
             part = table[(table["temperature"] == tau) & (table["n_actions"] == ACTIONS[-1])]

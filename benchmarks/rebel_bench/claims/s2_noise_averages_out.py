@@ -109,6 +109,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         ax.axhline(level, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
     ax.axvline(AT_LEAST, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
     ax.set(xscale="log", xlabel="growth of the mean loss, 10 000 to 100 pairs", ylabel="change of the average gap")
+    ax.set_xticks(ticks := [50, 70, 100, 140], list(map(str, ticks)))
+    ax.minorticks_off()
     ax.legend(loc="upper left")
 
 

@@ -82,26 +82,56 @@ def _instances(rng: Generator, scale: Scale, corrected: bool) -> pd.DataFrame:
             binary, known = _predicted(game, pi)
             factor = binary / known
             n_binary = round(N_PAIRS * factor) if corrected else N_PAIRS
-            oracle = rt.Counted(n_binary).bind(game, seed_streams(int(rng.integers(2**31)), n_seeds))
-            outcomes = oracle.pairs(policy, as_base("on-policy"))
-            assert isinstance(outcomes, PairCounts)
+            oracles: list[rt.Oracle] = [rt.Counted(n_binary)]
+            if strength == 1.0:
+                oracles.append(rt.Sampled(n_binary))  # one by one: the same law from the other oracle
             # in units of what N_PAIRS known margins leave
-            loss = _losses(outcomes, game, pi) * N_PAIRS / known
             reference = _losses(_known_margins(rng, game, pi, N_PAIRS, n_seeds), game, pi) * N_PAIRS / known
-            part = loss - reference  # independent, so the differences are a sample too
-            rows.append(
-                {"n_contexts": x, "n_answers": y, "largest_margin": strength, "n_known": N_PAIRS,
-                 "n_binary": n_binary, "predicted": factor,
-                 "measured": loss.mean() / reference.mean() * n_binary / N_PAIRS,
-                 "error": half_width(part, FALSE_ALARM) * n_binary / N_PAIRS,
-                 "value": abs(part.mean()), "bound": half_width(part, FALSE_ALARM)}
-            )  # fmt: skip
+            for oracle in oracles:
+                bound = oracle.bind(game, seed_streams(int(rng.integers(2**31)), n_seeds))
+                outcomes = bound.pairs(policy, as_base("on-policy"))
+                assert isinstance(outcomes, PairCounts)
+                loss = _losses(outcomes, game, pi) * N_PAIRS / known
+                part = loss - reference  # independent, so the differences are a sample too
+                rows.append(
+                    {"oracle": type(oracle).__name__, "n_contexts": x, "n_answers": y, "largest_margin": strength,
+                     "n_known": N_PAIRS, "n_binary": n_binary, "predicted": factor,
+                     "measured": loss.mean() / reference.mean() * n_binary / N_PAIRS,
+                     "error": half_width(part, FALSE_ALARM) * n_binary / N_PAIRS,
+                     "value": abs(part.mean()), "bound": half_width(part, FALSE_ALARM)}
+                )  # fmt: skip
     return pd.DataFrame(rows)
 
 
+def _clones(rng: Generator, scale: Scale) -> pd.DataFrame:
+    """Return the variance of a pair of clones over its prediction, less 1, against its interval.
+
+    In rock-paper-scissors with two rocks and two papers clones fare alike against whoever both meet: their outcomes
+    differ with variance 2 pi(own kind). With opponents of their own it would be 2, and other pairs would make up for
+    it in the loss.
+    """
+    n_seeds = scale.cases(quick=400, paper=2_000, full=10_000)
+    kind = np.array([0, 0, 1, 1, 2])
+    payoff = np.array([0.0, 1.0, -1.0])[(kind[:, None] - kind) % 3]
+    game = rt.PreferenceGame((1 + payoff) / 2)
+    policy = rt.TabularPolicy(0.5 * rng.standard_normal((1, 1, 5)))
+    own = policy.probs[0, 0] @ (kind[:, None] == kind)
+    rows = []
+    for oracle in (rt.Counted(N_PAIRS), rt.Sampled(N_PAIRS)):
+        bound = oracle.bind(game, seed_streams(int(rng.integers(2**31)), n_seeds))
+        pairs = bound.pairs(policy, as_base("on-policy"))
+        assert isinstance(pairs, PairCounts)
+        cells = [(pairs.sums[:, 0, a, b] ** 2 / pairs.counts[:, 0, a, b] / (2 * own[a]))
+                 for a, b in ((0, 1), (1, 0), (2, 3), (3, 2))]  # fmt: skip
+        ratio = np.mean(cells, axis=0)  # (n_seeds,)
+        rows.append({"oracle": type(oracle).__name__, "n_contexts": 1, "n_answers": 5, "n_binary": N_PAIRS,
+                     "value": abs(ratio.mean() - 1), "bound": half_width(ratio, FALSE_ALARM / 10)})  # fmt: skip
+    return pd.DataFrame(rows)  # a tenth: the mean of squares is somewhat skewed
+
+
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return how far apart the two losses are, binary outcomes having the predicted multiple of comparisons."""
-    return _instances(rng, scale, corrected=True)
+    """Return how far apart the two losses are at the predicted multiple of comparisons, and the variance of clones."""
+    return pd.concat([_instances(rng, scale, corrected=True), _clones(rng, scale)], ignore_index=True)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:

@@ -58,14 +58,15 @@ def execute(options: Run) -> int:
     """Return exit code 0 after running, printing and drawing; every option is checked before any work."""
     if options.env == "list":
         return _list()
+    options, instance = setup.resolve(options)
     setup.check_numbers(options)
     specs = setup.chosen(options)
-    problem = setup.problem(options)
-    policy = setup.first_policy(options, problem)
+    problem = setup.problem(options, instance)
+    policy = setup.first_policy(options, problem, instance)
     eta = setup.step_size(options, problem, policy)
     if options.figures:
         require_writable(options.out)
-    found = _run(options, setup.algorithms(options, specs, eta, problem), problem, policy)
+    found = _run(options, setup.algorithms(options, specs, eta, problem, instance), problem, policy)
     files = _write(found, options) if options.figures else []
     if options.json:
         from rebel_bench.tables import print_json
@@ -86,6 +87,7 @@ def _list() -> int:
 
 def _run(options: Run, algorithms: dict[str, rt.Algorithm], problem: rt.Problem, policy: rt.Policy) -> SideBySide:
     oracle: rt.Oracle = rt.Exact() if options.pairs is None else rt.Sampled(options.pairs)
+    assert options.iterations is not None  # resolved
     begun = time.perf_counter()
     with _live(list(algorithms), options.iterations) as progress:
         comparison = rt.compare(
@@ -196,7 +198,7 @@ def _as_object(found: SideBySide, options: Run, files: list[Path]) -> dict[str, 
         "iterations": options.iterations,
         "step_size": found.step_size,
         "policy": options.policy,
-        "base": options.base,
+        "base": options.base or "file",
         "pairs": options.pairs,
         "seeds": options.seeds,
         "seed": options.seed,
@@ -216,7 +218,8 @@ def _as_object(found: SideBySide, options: Run, files: list[Path]) -> dict[str, 
 def _write(found: SideBySide, options: Run) -> list[Path]:
     from rebel_bench.side_by_side.figure import draw
 
-    name = f"{options.env.lower().replace('/', '-')}-{options.policy}"
+    env = Path(options.env).stem if options.env.lower().endswith(".json") else options.env.replace("/", "-")
+    name = f"{env.lower()}-{options.policy}"
     path = options.out / f"{name}.parquet"
     frame = found.comparison.to_frame()
     with whole_file(path) as temporary:

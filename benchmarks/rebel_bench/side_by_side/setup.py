@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,16 +13,37 @@ import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.algorithm_specs import Spec, parse
 from rebel_bench.errors import UserError
+from rebel_bench.instance_files import Instance, load
 
 if TYPE_CHECKING:
     from rebel_bench.cmd_run import Run
+
+
+ALGORITHMS, ITERATIONS, BASE = "rebel,npg,md", 200, "on-policy"
+
+
+def resolve(options: Run) -> tuple[Run, Instance | None]:
+    """Return the options with what was left out filled in, from the instance file if the problem is one."""
+    if not options.env.lower().endswith(".json"):
+        filled = {"algorithms": ALGORITHMS, "iterations": ITERATIONS, "base": BASE}
+        return replace(options, **{k: v for k, v in filled.items() if getattr(options, k) is None}), None  # type: ignore[arg-type]
+    if options.set:
+        raise UserError(f"--set {' '.join(options.set)}: {options.env} is a problem already; change the file instead")
+    instance = load(Path(options.env))
+    if options.iterations is None:
+        options = replace(options, iterations=instance.n_iterations)
+    if options.step_size is None:
+        options = replace(options, step_size=instance.step_size)
+    if options.start == "auto":
+        options = replace(options, policy="tabular" if isinstance(instance.policy, rt.TabularPolicy) else "log-linear")
+    return options, instance
 
 
 def check_numbers(options: Run) -> None:
     """Raise one error that names every number out of range."""
     bad = []
     for name, value, least in (
-        ("--iterations", options.iterations, 1),
+        ("--iterations", options.iterations or 0, 1),
         ("--seeds", options.seeds, 1),
         ("--seed", options.seed, 0),
         ("--features", options.features, 1),
@@ -39,8 +62,9 @@ def check_numbers(options: Run) -> None:
 
 
 def chosen(options: Run) -> list[Spec]:
-    """Return the algorithms in the order asked for."""
-    return parse([options.algorithms, *options.algorithm])
+    """Return the algorithms in the order asked for; none where an instance file is to bring its own."""
+    named = [] if options.algorithms is None else [options.algorithms]
+    return parse([*named, *options.algorithm]) if named or options.algorithm else []
 
 
 def step_size(options: Run, made: rt.Problem, policy: rt.Policy) -> float:
@@ -56,10 +80,16 @@ def step_size(options: Run, made: rt.Problem, policy: rt.Policy) -> float:
     return 1.0 / largest if largest > 0 else 1.0
 
 
-def algorithms(options: Run, specs: list[Spec], eta: float, made: rt.Problem) -> dict[str, rt.Algorithm]:
+def algorithms(
+    options: Run, specs: list[Spec], eta: float, made: rt.Problem, instance: Instance | None
+) -> dict[str, rt.Algorithm]:
     """Return the algorithms by label; one that cannot run on the problem is an error with its reason."""
     oracle: rt.Oracle = rt.Exact() if options.pairs is None else rt.Sampled(options.pairs)
-    found = {spec.label: spec.make(eta, options.base) for spec in specs}
+    base = options.base or (BASE if instance is None else instance.base)
+    found = {spec.label: spec.make(eta, base) for spec in specs}
+    if instance is not None and not specs:
+        own = replace(instance, step_size=eta, base=base).make_algorithm()
+        found = {own.name: own}
     reasons = {label: algorithm.refuses(made, oracle) for label, algorithm in found.items()}
     refused = [f"{label} cannot run on {options.env}: {reason}" for label, reason in reasons.items() if reason]
     if refused:
@@ -67,19 +97,12 @@ def algorithms(options: Run, specs: list[Spec], eta: float, made: rt.Problem) ->
     return found
 
 
-def problem(options: Run) -> rt.Problem:
+def problem(options: Run, instance: Instance | None) -> rt.Problem:
     """Return the problem, its constructor's options read as Python literals (words are strings)."""
-    keywords: dict[str, Any] = {}
-    for item in options.set:
-        key, equals, text = item.partition("=")
-        if not equals or not key.isidentifier():
-            raise UserError(f"--set {item}: expected KEY=VALUE, such as n_states=50")
-        try:
-            keywords[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            keywords[key] = text
+    if instance is not None:
+        return instance.problem
     try:
-        made = envs.make(options.env, **keywords)
+        made = envs.make(options.env, **keywords(options.set))
     except ImportError as error:
         raise UserError(str(error)) from error
     except TypeError as error:
@@ -87,8 +110,24 @@ def problem(options: Run) -> rt.Problem:
     return made
 
 
-def first_policy(options: Run, made: rt.Problem) -> rt.Policy:
-    """Return the first policy: uniform or random, tabular or log-linear."""
+def keywords(items: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options KEY=VALUE, values read as Python literals (words are strings)."""
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"--set {item}: expected KEY=VALUE, such as n_states=50")
+        try:
+            found[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[key] = text
+    return found
+
+
+def first_policy(options: Run, made: rt.Problem, instance: Instance | None) -> rt.Policy:
+    """Return the first policy: the instance file's, or uniform or random, tabular or log-linear."""
+    if instance is not None and options.start == "auto":
+        return instance.policy
     rng = np.random.default_rng(np.random.SeedSequence([options.seed, 1]))
     random = options.start == "random" or (options.start == "auto" and isinstance(made, rt.PreferenceGame))
     if options.policy == "tabular":

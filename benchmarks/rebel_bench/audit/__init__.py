@@ -1,0 +1,1 @@
+"""``rebel-theory audit``: from the options to a run, its tables and its figure."""
