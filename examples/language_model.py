@@ -1,4 +1,4 @@
-"""REBEL on a causal language model of Hugging Face: a random GPT-2 learns to write vowels. Needs the extra transformers.
+"""REBEL on a causal language model of Hugging Face: a random GPT-2 learns to write vowels (extra: transformers).
 
 For a model of your own replace the two lines that make it by AutoModelForCausalLM and AutoTokenizer.
 """
@@ -34,14 +34,8 @@ def main() -> None:
         if update % 5 == 0:
             print(f"update {update:3d}: mean reward {1 - gap:.3f}", flush=True)
 
-    trace = rt.run(
-        task,
-        rt.Rebel(step_size=4.0),
-        n_iterations=chosen.updates,
-        policy=policy,
-        oracle=rt.Sampled(64),
-        progress=report,
-    )
+    how = {"n_iterations": chosen.updates, "oracle": rt.Sampled(64), "progress": report}
+    trace = rt.run(task, rt.Rebel(step_size=4.0), policy=policy, **how)
     prompts = task.prompts(4, torch.Generator().manual_seed(1)).to(policy.device)
     answers = trace.final_policy.sample(prompts, torch.Generator(policy.device).manual_seed(1))
     print("answers:", [tokenizer.decode(row, skip_special_tokens=True) for row in answers.tokens.tolist()])

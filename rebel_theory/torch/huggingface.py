@@ -91,10 +91,8 @@ class TextTask(SequenceTask):
     def prompts(self, n: int, generator: torch.Generator) -> Batch:
         """Return n prompts; ``answers`` holds their numbers."""
         chosen = torch.randint(len(self._tokens), (n,), generator=generator)
-        pad = self.tokenizer.pad_token_id
-        batch = left_padded(
-            [self._tokens[i] for i in chosen.tolist()], self.tokenizer.eos_token_id if pad is None else pad
-        )
+        eos, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        batch = left_padded([self._tokens[i] for i in chosen.tolist()], eos if pad is None else pad)
         return Batch(batch.tokens, batch.mask, chosen[:, None])
 
     def reward(self, prompts: Batch, answers: Completions) -> Tensor:

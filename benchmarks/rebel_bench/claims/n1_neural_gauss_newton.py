@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from numpy.random import Generator
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = ("bandit", "mdp", "game")
-S, A = 6, 3
+S, A = 40, 6  # more logits than parameters: a class that held every table would not care for the base
 N_UPDATES = 3
-EXACT = {"max_iterations": 2_000, "tolerance": 1e-14}  # of the conjugate gradients
 
 
 def _instances(rng: Generator, scale: Scale, base: str) -> pd.DataFrame:
@@ -26,14 +25,15 @@ def _instances(rng: Generator, scale: Scale, base: str) -> pd.DataFrame:
     from rebel_theory.torch import GaussNewton
 
     neural.prepare()
+    exact = GaussNewton(max_iterations=2_000, tolerance=1e-14)
     rows = []
     for module in neural.MODULES:
         for kind in KINDS:
             for _ in range(scale.cases(quick=2, paper=20, full=200)):
                 problem = neural.problem(rng, kind, S, A)
-                policy = neural.policy(rng, module, neural.contexts(rng, S), A, solver=GaussNewton(**EXACT))
+                policy = neural.policy(rng, module, neural.contexts(rng, S), A, solver=exact)
                 eta = float(10 ** rng.uniform(-2, -0.5))
-                how = {"n_iterations": N_UPDATES, "policy": policy, "keep_policies": True}
+                how: dict[str, Any] = {"n_iterations": N_UPDATES, "policy": policy, "keep_policies": True}
                 # REBEL through the quadratic form of its pairs and products with the Jacobian; NPG through scores that
                 # are written out, and a singular value decomposition
                 one = rt.run(problem, rt.Rebel(eta, base=base), **how)

@@ -75,13 +75,16 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the gap at the start, of the reward model, and of the average policy, an instance a line."""
     ax = fig.add_subplot()
-    for table, colour, marker, name in (
-        (cases, "blue", "o", "preference REBEL, self-play"), (control_cases, "vermillion", "x", "control: a fixed reward"),
-    ):  # fmt: skip
-        for k, (_, row) in enumerate(table.iterrows()):
-            ax.plot([0, 1, 2], [row["first_gap"], row["reward_model"], row["value"]], color=OKABE_ITO[colour], marker=marker,
-                    markersize=3, linewidth=0.8, label=name if k == 0 else None,
-                    linestyle="-" if colour == "blue" else (0, (4, 2)))  # fmt: skip
+    looks = (
+        (cases, "blue", "o", "-", "preference REBEL, self-play"),
+        (control_cases, "vermillion", "x", (0, (4, 2)), "control: a fixed reward"),
+    )
+    for table, colour, marker, dash, name in looks:
+        gaps = table[["first_gap", "reward_model", "value"]].to_numpy().T
+        lines = ax.plot(
+            [0, 1, 2], gaps, color=OKABE_ITO[colour], marker=marker, markersize=3, linewidth=0.8, linestyle=dash
+        )
+        lines[0].set_label(name)
     ax.set_xticks([0, 1, 2], ["first policy", "reward model,\nbest beta", "REBEL,\naverage policy"])
     ax.set(ylabel="duality gap (payoff)", ylim=(0, None))
     ax.legend(loc="lower left")
