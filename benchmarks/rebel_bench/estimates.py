@@ -20,8 +20,8 @@ class Estimates:
     rows together miss with ``false_alarm`` (Bonferroni). The claim is
 
     - refuted when an interval lies wholly outside its region, or a row is NaN;
-    - held up when every interval lies within its region widened by the row's ``resolution`` (0 if there is no such
-      column): not to be refuted is not enough, an interval that would swallow the control's effect shows nothing;
+    - held up when every interval lies within its region widened by the row's ``resolution`` (0 if it has none): not
+      to be refuted is not enough, an interval that would swallow the control's effect shows nothing;
     - inconclusive otherwise, and when a row's ``n_wanted`` is more than its ``n_seeds``: the rule that chooses the
       number of seeds ran into its cap.
 
@@ -46,7 +46,7 @@ class Estimates:
             return _nothing(1.0)
         estimate, error, dof = (_numbers(cases, name) for name in ("estimate", "standard_error", "dof"))
         low, high = _numbers(cases, "at_least"), _numbers(cases, "at_most")
-        resolution = _numbers(cases, "resolution") if "resolution" in cases else np.zeros(len(cases))
+        resolution = np.nan_to_num(_numbers(cases, "resolution")) if "resolution" in cases else np.zeros(len(cases))
         half = self.half_widths(cases)
         beyond = np.maximum(low - estimate, estimate - high)  # negative inside
         undefined = np.isnan(beyond) | np.isnan(half)

@@ -12,7 +12,7 @@ s, so that (mean - truth) sqrt(n)/s is Student's whatever n was chosen from s: t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,6 +108,10 @@ class TwoStage:
         More than wanted, or fewer, does not spoil the coverage, as long as the means had no say.
         """
         return max(min(self.wanted(first), self.cap), at_least)
+
+    def first_only(self) -> TwoStage:
+        """Return the rule that never draws a second stage: enough for a control, which need only be refuted."""
+        return replace(self, cap=self.n_first)
 
     def sample(self, draw: Callable[[int], FloatArray], at_least: int = 0) -> Sample:
         """Return the sample: ``draw(n)`` gives n further values (n, ...), independent of those before."""
