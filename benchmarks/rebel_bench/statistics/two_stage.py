@@ -45,8 +45,8 @@ class Sample:
     def columns(self) -> dict[str, FloatArray | int]:
         """Return what the test ``Estimates`` reads, beside the region that the statement allows."""
         return {
-            "estimate": np.asarray(self.values.mean(axis=0)),
-            "standard_error": self.standard_error,
+            "estimate": self.values.mean(axis=0),
+            "standard_error": self.standard_error[()],  # a number, where there are no columns
             "dof": self.n_first - 1,
             "n_seeds": len(self.values),
             "n_wanted": self.wanted,
