@@ -66,7 +66,7 @@ class Rate:
     @property
     def false_alarm(self) -> float:
         """Return the largest probability of a refutation though the true slope is within the margin."""
-        return 1 - self.confidence if self.rule is None else self.rule.false_alarm
+        return round(1 - self.confidence, 12) if self.rule is None else self.rule.false_alarm
 
     def fit(self, cases: pd.DataFrame) -> RateFit:
         """Return the slope and its interval; raise ValueError with the reason where there is none."""

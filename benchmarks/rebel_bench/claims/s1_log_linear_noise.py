@@ -21,13 +21,11 @@ SHAPES = ((1, 2, 1), (1, 5, 3), (3, 4, 4), (6, 3, 5))  # (S, A, d_eff)
 SIZES = (10**4, 10**5, 10**6, 10**7)  # large enough that d_eff/N is far below the intervals
 EXACT = 1e-20  # of a loss in squared reward units of order 1
 N_INTERVALS = 2 * len(SHAPES) * (len(SIZES) + 2)  # at every scale
-# Squared errors are skewed, most where d_eff = 1, and Student's intervals of this length then miss more often than they
-# say: docs/statistics.md has the simulation. Hence a hundredth of the false alarm that the claim states.
-FALSE_ALARM = 1e-3
-TEST = Estimates(FALSE_ALARM / 100)
+# squared errors are skewed, most where d_eff = 1: docs/statistics.md has the simulation behind the allowance
+TEST = Estimates(false_alarm=1e-3, allowance=100)
 RESOLUTION = {"ratio": 0.5, "slope": 0.15}  # the control's ratio is 2, and noise in rank alone has slope 0
 HALF_WIDTHS = (0.3,) * (len(SIZES) + 1) + (0.08,)
-RULE = TwoStage(n_first=400, half_width=HALF_WIDTHS, false_alarm=TEST.false_alarm / N_INTERVALS, cap=2_000)
+RULE = TwoStage(n_first=400, half_width=HALF_WIDTHS, false_alarm=TEST.level(N_INTERVALS), cap=2_000)
 
 
 def _losses(rng: Generator, oracle: rt.Oracle, bandit: rt.ContextualBandit, n_seeds: int, **how: Any) -> FloatArray:
@@ -129,7 +127,7 @@ CLAIM = Claim(
     latex=r"E\,\varepsilon = \frac{2\sigma^2 d_{\rm eff}}{N} + O(N^{-2})",
     source="ordinary least squares on pairs of arXiv:2404.16767, Algorithm 1; the theory notes",
     test=TEST,
-    false_alarm=FALSE_ALARM,
+    false_alarm=TEST.false_alarm,
     check=check,
     control=control,
     control_statement="the law of one noisy reward a pair, without the factor 2",
