@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,3 +244,13 @@ def test_holm_rejects_a_true_hypothesis_no_more_often_than_stated():
         found += sum(rejected[16:])
     assert wrong <= binom.isf(1e-6, n, 0.05)
     assert found / (4 * n) > 0.8  # and it is not by rejecting nothing
+
+
+def test_the_page_states_the_false_alarms_of_the_claims(monkeypatch):
+    docs = Path(__file__).parents[2] / "docs"
+    monkeypatch.syspath_prepend(str(docs))
+    import make_statistics
+
+    assert make_statistics.budget() in (docs / "statistics.md").read_text(encoding="utf-8"), (
+        "a claim's rate of false alarms changed: run python docs/make_statistics.py claims"
+    )

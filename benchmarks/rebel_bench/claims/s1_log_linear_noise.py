@@ -99,10 +99,10 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     ):
         part = table[table["role"] == "ratio"]
         style = {"linestyle": "none", "marker": marker, "markersize": 3, "color": OKABE_ITO[colour]}
-        left.errorbar(
-            part["n_pairs"], part["estimate"], yerr=TEST.half_widths(table)[table["role"] == "ratio"], label=label,
-            linewidth=0.5, **style,
-        )  # fmt: skip
+        apart = 10 ** np.linspace(-0.2, 0.2, part["sigma"].nunique())  # instances beside each other
+        x = part["n_pairs"] * apart[pd.factorize(part["sigma"])[0]]
+        half = TEST.half_widths(table)[table["role"] == "ratio"]
+        left.errorbar(x, part["estimate"], yerr=half, label=label, linewidth=0.5, **style)
     left.axhline(1, color="black", linewidth=0.8)
     left.set(xscale="log", xlabel="pairs $N$", ylabel="measured loss / law", ylim=(0, 2.6))
     left.legend(loc="lower right")

@@ -26,7 +26,7 @@ BASE = "uniform"  # on-policy the design loses its rank as the policy concentrat
 AT_LEAST, AT_MOST = 50.0, 0.1  # times the loss; relative change of the average gap
 TEST = Estimates(false_alarm=1e-4)
 # of the three contrasts in their units; one interval's level is that of the full scale, with 270 of them
-RULE = TwoStage(n_first=30, half_width=(0.25, 0.06, 0.06), false_alarm=TEST.level(270), cap=300)
+RULE = TwoStage(n_first=40, half_width=(0.25, 0.06, 0.06), false_alarm=TEST.level(270), cap=300)
 CONTROL_RULE = replace(RULE, n_first=700, cap=700)  # cheap there, and its gaps vary more
 
 Measure = Callable[..., tuple[FloatArray, FloatArray]]
