@@ -28,11 +28,12 @@ def test_the_claim_states_the_rate_of_its_test(module):
 
 def test_the_rules_aim_at_the_levels_of_the_tests():
     assert s1.RULE.false_alarm == s1.TEST.level(s1.N_INTERVALS)
-    assert s6.RULE.false_alarm == s6.TEST.level(len(s6.SHAPES) * len(s6.STRENGTHS))
+    assert s6.RULE.false_alarm == s6.TEST.level(s6.N_INTERVALS)
 
 
 def test_s6_has_the_half_widths_that_its_rule_aims_at():
     cases = s6.CLAIM.measure("check", Scale.QUICK, seed=3)
+    assert len(cases) == s6.N_INTERVALS
     assert (s6.TEST.half_widths(cases) <= s6.RULE.half_width).all()
     assert (cases["n_seeds"] >= cases["n_wanted"]).all()
     assert s6.CLAIM.judge("check", cases).verdict == "holds"
@@ -96,9 +97,8 @@ def test_s4_is_refuted_by_a_bias_of_a_third_of_the_mean_error(monkeypatch):
     seen = s4._seen
 
     def biased(*args):
-        errors, pairs = seen(*args)
-        sign = np.where(np.arange(errors.shape[1]) % 2, 1, -1) * (np.abs(errors).max(axis=0) > s4.ROUNDING)
-        return np.stack([errors + 0.3 * np.abs(errors).mean(axis=0) * sign, pairs])
+        errors = seen(*args)
+        return errors + 0.3 * np.abs(errors).mean(axis=0) * np.where(np.arange(errors.shape[1]) % 2, 1, -1)
 
     monkeypatch.setattr(s4, "_seen", biased)
     cases = s4.check(rng(4), Scale.QUICK)
@@ -106,12 +106,28 @@ def test_s4_is_refuted_by_a_bias_of_a_third_of_the_mean_error(monkeypatch):
     assert s4.TEST.judge(cases[cases["role"] == "cell"]).verdict != "refuted"
 
 
-def test_s4_errors_are_those_of_the_pairs_seen():
-    """One state, discount 0: a roll-out is one reward, and the errors vanish."""
+def test_s4_leaves_out_what_does_not_vary():
+    """One state, discount 0: a roll-out is one reward, and no cell has an error; but for a wrong Q all others do."""
     mdp = rt.TabularMDP(np.ones((1, 3, 1)), np.array([[0.0, 0.5, 1.0]]), discount=0.0)
-    errors, pairs = s4._seen(mdp, rt.Sampled(50), rt.TabularPolicy(np.zeros((1, 1, 3))), 0, 5)
-    assert (np.abs(errors) < 1e-15).all()
-    assert (pairs.sum(axis=1) == 50).all()
+    policy = rt.TabularPolicy(np.zeros((1, 1, 3)))
+    assert s4._seen(mdp, rt.Sampled(50), policy, 0, 5).shape == (5, 0)
+    wrong = s4._seen(mdp, rt.Sampled(500), policy, 0, 5, np.array([[[0.1, 0.5, 1.0]]]))
+    assert wrong.shape == (5, 4)
+    assert (wrong.mean(axis=0) * [1, 1, -1, -1] < 0).all()  # (0, 1), (0, 2), then (1, 0), (2, 0)
+
+
+def test_s4_shares_have_the_law_of_the_pairs():
+    mdp = rt.TabularMDP(np.ones((1, 3, 1)), np.array([[0.0, 0.5, 1.0]]), discount=0.5)
+    shares = s4._shares(mdp, rt.Sampled(4_000), rt.TabularPolicy(np.zeros((1, 1, 3))), 0, 50)
+    assert shares.shape == (50, 9)  # each 1/9
+    # 200 000 pairs: deviation sqrt(1/9 8/9/200 000) = 7e-4; nine cells at 6 deviations: false alarm below 1e-7
+    assert np.abs(shares.mean(axis=0)).max() < 6 * 7.1e-4
+
+
+def test_s4_q_of_two_rewards_by_hand():
+    """Always reward 1: two of them are 1 + gamma."""
+    mdp = rt.TabularMDP(np.full((2, 2, 2), 0.5), np.ones((2, 2)), discount=0.9)
+    np.testing.assert_allclose(s4._q_of_two(mdp, rt.TabularPolicy(np.zeros((1, 2, 2)))), 1.9)
 
 
 # -------------------------------------------------------------------------------------------------- S6

@@ -28,6 +28,7 @@ RAREST = 50  # pairs that all seeds saw: of fewer a mean is not nearly normal
 N_STATES, N_ACTIONS, HORIZON = 3, 3, 4
 ROUNDING = 1e-12  # of an error where roll-outs do not vary
 CUT = 2  # rewards of a roll-out, in the control
+LEAST_EXPECTED = 20  # pairs of a cell whose share is tested
 DISCOUNTS = (0.5, 0.9, 0.98)
 
 
@@ -53,18 +54,38 @@ def _policy(rng: Generator, problem: rt.Problem) -> rt.TabularPolicy:
     return rt.TabularPolicy(rng.standard_normal((1, int(np.prod(problem.policy_shape[:-1])), N_ACTIONS)))
 
 
-def _seen(problem: rt.Problem, oracle: rt.Oracle, policy: rt.TabularPolicy, seed: int, n: int) -> FloatArray:
-    """Return what n seeds see in every cell (x, y, y'), shape (2, n, cells).
+def _seen(
+    problem: rt.Problem, oracle: rt.Oracle, policy: rt.TabularPolicy, seed: int, n: int, q: FloatArray | None = None
+) -> FloatArray:
+    """Return the errors (n, cells) that n seeds see in the cells (x, y, y') that vary and are not too rare.
 
-    The mean over all pairs of the error, observed minus true Q(y) - Q(y') (0 in the other cells), and the number of
-    pairs.
+    An error is the mean over all pairs of observed less true Q(y) - Q(y'), which is 0 in the cells of other pairs.
     """
-    q = rt.Exact().bind(problem, seed_streams(0, 1)).feedback(policy).signal  # (1, S, A)
+    if q is None:
+        q = rt.Exact().bind(problem, seed_streams(0, 1)).feedback(policy).signal  # (1, S, A)
     pairs = oracle.bind(problem, seed_streams(seed, n)).pairs(policy, as_base("on-policy"))
     assert isinstance(pairs, PairCounts)
     n_pairs = pairs.counts.sum(axis=(1, 2, 3), keepdims=True)
     errors = (pairs.sums - pairs.counts * (q[..., :, None] - q[..., None, :])) / n_pairs
-    return np.stack([errors.reshape(n, -1), pairs.counts.reshape(n, -1)])
+    # not an answer against itself, nor the last step's rewards
+    kept = (np.abs(errors).max(axis=0) > ROUNDING) & (pairs.counts.sum(axis=0) >= RAREST)
+    return np.asarray(errors[:, kept])
+
+
+def _q_of_two(mdp: rt.TabularMDP, policy: rt.TabularPolicy) -> FloatArray:
+    """Return the mean of the first ``CUT`` = 2 discounted rewards, (1, S, A)."""
+    values = (policy.probs[0] * mdp.reward).sum(axis=-1)
+    return np.asarray(mdp.reward + mdp.discount * np.asarray(mdp.transition) @ values)[None]
+
+
+def _shares(problem: rt.Problem, oracle: rt.Oracle, policy: rt.TabularPolicy, seed: int, n: int) -> FloatArray:
+    """Return, a seed and a cell that is not rare, the share of the pairs less its law d pi mu, mu uniform."""
+    pairs = oracle.bind(problem, seed_streams(seed, n)).pairs(policy, as_base("uniform"))
+    assert isinstance(pairs, PairCounts)
+    n_pairs = pairs.counts.sum(axis=(1, 2, 3), keepdims=True)
+    occupancy = rt.evaluate(problem, problem.from_rows(policy.probs[0])).occupancy.reshape(-1, 1, 1)
+    law = np.broadcast_to(occupancy * policy.probs[0][..., None] / N_ACTIONS, pairs.counts.shape[1:])
+    return np.asarray((pairs.counts / n_pairs - law)[:, law * n_pairs.min() >= LEAST_EXPECTED])
 
 
 def _products(errors: FloatArray) -> FloatArray:
@@ -84,35 +105,38 @@ def _instances(rng: Generator, scale: Scale, horizon: int | None) -> pd.DataFram
     n_seeds, n_pairs = scale.cases(quick=(100, 2_000), paper=(200, 5_000), full=(400, 20_000))
     for i, (kind, problem) in enumerate(_problems(rng, scale.cases(quick=2, paper=6, full=12))):
         policy, oracle = _policy(rng, problem), rt.Sampled(n_pairs, horizon=horizon)
-        errors, pairs = _seen(problem, oracle, policy, int(rng.integers(2**31)), n_seeds)
-        # not an answer against itself, nor the last step's rewards, which do not vary
-        errors = errors[:, (np.abs(errors).max(axis=0) > ROUNDING) & (pairs.sum(axis=0) >= RAREST)]
-        standard_error = errors.std(axis=0, ddof=1) / np.sqrt(n_seeds)
-        rows.append(
-            pd.DataFrame(
-                {"role": "cell", "kind": kind, "instance": i, "estimate": errors.mean(axis=0), "dof": n_seeds - 1,
-                 "standard_error": standard_error, "at_least": 0.0, "product": _products(errors)}
-            )
-        )  # fmt: skip
+        found = {"Q": _seen(problem, oracle, policy, int(rng.integers(2**31)), n_seeds)}
+        if horizon is None:
+            found["pairs"] = _shares(problem, oracle, policy, int(rng.integers(2**31)), n_seeds)
+            if isinstance(problem, rt.TabularMDP):
+                short, q = rt.Sampled(n_pairs, horizon=CUT), _q_of_two(problem, policy)
+                found["two rewards"] = _seen(problem, short, policy, int(rng.integers(2**31)), n_seeds, q)
+        for what, errors in found.items():
+            table = pd.DataFrame({"estimate": errors.mean(axis=0), "product": _products(errors)})
+            table["standard_error"] = errors.std(axis=0, ddof=1) / np.sqrt(n_seeds)
+            rows.append(table.assign(role="cell", what=what, kind=kind, instance=i, dof=n_seeds - 1, at_least=0.0))
     cells = pd.concat(rows, ignore_index=True)
-    half = n_seeds // 2 - 1
-    products = pd.concat(
-        [cells[["kind", "product"]].assign(role="kind"), cells[["product"]].assign(role="all", kind="")]
-    )
-    by_kind = products.groupby(["role", "kind"], sort=False)["product"].agg(["mean", "size"]).reset_index()
-    halves = by_kind[["role", "kind"]].assign(
-        estimate=by_kind["mean"],
-        # half/(half - 2) is the variance of Student's variable, and so the deviation of a product of two
-        standard_error=half / (half - 2) / np.sqrt(by_kind["size"]),
-        dof=by_kind["size"] - 1,
-        at_least=-np.inf,
-    )
-    table = pd.concat([cells, halves], ignore_index=True).assign(at_most=0.0)
+    table = pd.concat([cells, _halves(cells, n_seeds // 2)], ignore_index=True).assign(at_most=0.0)
     return table.assign(resolution=table["role"].map(RESOLUTION))
 
 
+def _halves(cells: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Return the mean products of halves of ``n`` seeds, by kind and over all cells of Q: those are independent."""
+    products = cells.loc[cells["what"] == "Q", ["kind", "product"]]
+    products = pd.concat([products.assign(role="kind"), products.assign(role="all", kind="")])
+    by_kind = products.groupby(["role", "kind"], sort=False)["product"].agg(["mean", "size"]).reset_index()
+    return by_kind[["role", "kind"]].assign(
+        what="Q",
+        estimate=by_kind["mean"],
+        # (n - 1)/(n - 3) is the variance of Student's variable, and so the deviation of a product of two
+        standard_error=(n - 1) / (n - 3) / np.sqrt(by_kind["size"]),
+        dof=by_kind["size"] - 1,
+        at_least=-np.inf,
+    )
+
+
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return the mean error of every cell, and the mean products of two halves' errors."""
+    """Return the mean error of every cell and the products of halves: Q, two rewards for a cut, shares of the pairs."""
     return _instances(rng, scale, horizon=None)
 
 
@@ -128,7 +152,7 @@ def _floor(horizon: int | None, sizes: list[int]) -> list[float]:
     policy = _policy(rng, problem)
     found = []
     for n in sizes:
-        errors = _seen(problem, rt.Sampled(n, horizon=horizon), policy, n, 10)[0]
+        errors = _seen(problem, rt.Sampled(n, horizon=horizon), policy, n, 10)
         found.append(float(np.sqrt((errors**2).sum(axis=-1).mean())))
     return found
 
@@ -141,7 +165,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         (cases, "geometric stopping", "blue", "-", None),
         (control_cases, "cut after two rewards", "vermillion", (0, (4, 2)), CUT),
     ):
-        cells = table[table["role"] == "cell"]
+        cells = table[(table["role"] == "cell") & (table["what"] == "Q")]
         z = np.sort(np.abs(cells["estimate"] / cells["standard_error"]))
         share = 1 - np.arange(z.size) / z.size
         left.plot(z, share, color=OKABE_ITO[colour], linestyle=dash, label=name)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 SHAPES = ((1, 3), (2, 3), (1, 5), (3, 4))  # (contexts, answers); of two answers known margins are exact
 N_PAIRS = 20_000  # with known margins
 STRENGTHS = (1.0, 0.5, 0.25)  # largest margins
-TEST = Estimates(false_alarm=1e-5)
+N_INTERVALS = len(SHAPES) * (len(STRENGTHS) + 1) + 2  # at every scale
+TEST = Estimates(false_alarm=1e-4, allowance=10)  # the squares of clones' outcomes are skewed
 RESOLUTION = 0.6  # of the loss that known margins leave; the control's losses are several of it
-RULE = TwoStage(n_first=400, half_width=0.35, false_alarm=TEST.level(len(SHAPES) * len(STRENGTHS)), cap=1_600)
+RULE = TwoStage(n_first=400, half_width=0.35, false_alarm=TEST.level(N_INTERVALS), cap=1_600)
 
 
 def _game(rng: Generator, x: int, y: int, strength: float) -> rt.PreferenceGame:
@@ -74,8 +75,33 @@ def _losses(pairs: PairCounts, game: rt.PreferenceGame, pi: FloatArray) -> Float
     return np.asarray(2 * variance @ game.context_dist)
 
 
+def _outcomes(oracle: rt.Oracle, game: rt.PreferenceGame, policy: rt.TabularPolicy, seed: int, n: int) -> PairCounts:
+    pairs = oracle.bind(game, seed_streams(seed, n)).pairs(policy, as_base("on-policy"))
+    assert isinstance(pairs, PairCounts)
+    return pairs
+
+
+def _rows(
+    rng: Generator, game: rt.PreferenceGame, policy: rt.TabularPolicy, oracles: list[rt.Oracle], known: float,
+    rule: TwoStage, at_least: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Return a row an oracle of binary outcomes: its loss less that of known margins, in units of what these leave."""
+    pi = policy.probs[0]
+    parts: list[FloatArray] = []
+
+    def draw(n: int) -> FloatArray:
+        pairs = [_known_margins(rng, game, pi, N_PAIRS, n)]
+        pairs += [_outcomes(oracle, game, policy, int(rng.integers(2**31)), n) for oracle in oracles]
+        parts.append(np.stack([_losses(found, game, pi) for found in pairs], axis=-1) * N_PAIRS / known)
+        return np.asarray(parts[-1][:, 1:] - parts[-1][:, :1])  # independent, so the differences are a sample too
+
+    table = pd.DataFrame(rule.sample(draw, at_least).columns())
+    loss = np.concatenate(parts).mean(axis=0)
+    return table.assign(oracle=[type(oracle).__name__ for oracle in oracles], measured=loss[1:] / loss[0])
+
+
 def _instances(rng: Generator, scale: Scale, corrected: bool, rule: TwoStage) -> pd.DataFrame:
-    rows = []
+    tables = []
     at_least = scale.cases(quick=0, paper=2_000, full=10_000)
     for x, y in SHAPES:
         for strength in STRENGTHS:
@@ -83,37 +109,51 @@ def _instances(rng: Generator, scale: Scale, corrected: bool, rule: TwoStage) ->
             policy = rt.TabularPolicy(0.5 * rng.standard_normal((1, x, y)))
             binary, known = _predicted(game, policy.probs[0])
             n_binary = round(N_PAIRS * binary / known) if corrected else N_PAIRS
-            parts: list[FloatArray] = []
-
-            def draw(
-                n: int, game: rt.PreferenceGame = game, policy: rt.TabularPolicy = policy, n_binary: int = n_binary,
-                known: float = known, parts: list[FloatArray] = parts,
-            ) -> FloatArray:  # fmt: skip
-                """Return n seeds' differences of the two losses, in units of what N_PAIRS known margins leave."""
-                pi = policy.probs[0]
-                oracle = rt.Counted(n_binary).bind(game, seed_streams(int(rng.integers(2**31)), n))
-                outcomes = oracle.pairs(policy, as_base("on-policy"))
-                assert isinstance(outcomes, PairCounts)
-                margins = _known_margins(rng, game, pi, N_PAIRS, n)
-                parts.append(
-                    np.stack([_losses(pairs, game, pi) * N_PAIRS / known for pairs in (outcomes, margins)])
-                )  # (2, n)
-                # independent, so the differences are a sample too
-                return np.asarray(parts[-1][0] - parts[-1][1])
-
-            sample = rule.sample(draw, at_least)
-            loss, reference = np.concatenate(parts, axis=1).mean(axis=1)
-            rows.append(
-                {"n_contexts": x, "n_answers": y, "largest_margin": strength, "n_known": N_PAIRS,
-                 "n_binary": n_binary, "predicted": binary / known,
-                 "measured": loss / reference * n_binary / N_PAIRS, **sample.columns()}
+            oracles: list[rt.Oracle] = [rt.Counted(n_binary)]
+            if strength == 1.0:
+                oracles.append(rt.Sampled(n_binary))  # one by one: the same law from the other oracle
+            table = _rows(rng, game, policy, oracles, known, rule, at_least)
+            table["measured"] *= n_binary / N_PAIRS
+            tables.append(
+                table.assign(
+                    n_contexts=x, n_answers=y, largest_margin=strength, n_known=N_PAIRS, n_binary=n_binary,
+                    predicted=binary / known, at_least=0.0, at_most=0.0, resolution=RESOLUTION,
+                )
             )  # fmt: skip
-    return pd.DataFrame(rows).assign(at_least=0.0, at_most=0.0, resolution=RESOLUTION)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _clones(rng: Generator, scale: Scale) -> pd.DataFrame:
+    """Return the variance of a pair of clones over its prediction: 1.
+
+    In rock-paper-scissors with two rocks and two papers clones fare alike against whoever both meet: their outcomes
+    differ with variance 2 pi(own kind). With opponents of their own it would be 2, and other pairs would make up for
+    it in the loss.
+    """
+    at_least = scale.cases(quick=0, paper=2_000, full=10_000)
+    kind = np.array([0, 0, 1, 1, 2])
+    payoff = np.array([0.0, 1.0, -1.0])[(kind[:, None] - kind) % 3]
+    game = rt.PreferenceGame((1 + payoff) / 2)
+    policy = rt.TabularPolicy(0.5 * rng.standard_normal((1, 1, 5)))
+    own = policy.probs[0, 0] @ (kind[:, None] == kind)
+    tables = []
+    for oracle in (rt.Counted(N_PAIRS), rt.Sampled(N_PAIRS)):
+
+        def draw(n: int, oracle: rt.Oracle = oracle) -> FloatArray:
+            pairs = _outcomes(oracle, game, policy, int(rng.integers(2**31)), n)
+            cells = [(pairs.sums[:, 0, a, b] ** 2 / pairs.counts[:, 0, a, b] / (2 * own[a]))
+                     for a, b in ((0, 1), (1, 0), (2, 3), (3, 2))]  # fmt: skip
+            return np.asarray(np.mean(cells, axis=0))
+
+        row = RULE.sample(draw, at_least).columns() | {"oracle": type(oracle).__name__, "n_binary": N_PAIRS}
+        tables.append(pd.DataFrame(row, index=[0]).assign(n_contexts=1, n_answers=5, at_least=1.0, at_most=1.0))
+    return pd.concat(tables, ignore_index=True).assign(resolution=RESOLUTION)
 
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return how far apart the two losses are, binary outcomes having the predicted multiple of comparisons."""
-    return _instances(rng, scale, corrected=True, rule=RULE)
+    """Return how far apart the two losses are at the predicted multiple of comparisons, and the variance of clones."""
+    losses = _instances(rng, scale, corrected=True, rule=RULE)
+    return pd.concat([losses, _clones(rng, scale)], ignore_index=True)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
