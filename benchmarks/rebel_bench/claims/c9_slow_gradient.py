@@ -111,7 +111,8 @@ CLAIM = Claim(
     statement="One best arm with lead Delta over equal others, exact updates from a start with pi_0(best) = p: softmax "
     "policy gradient needs at least (1-p)/(2 eta Delta p (1+p)) updates to halve the gap, NPG (= REBEL = mirror "
     "descent) at most 1 + ln(1 + 1/p)/(eta Delta).",
-    latex=r"T_{\rm PG} \ge \frac{1-p}{2\eta\Delta\,p(1+p)}, \qquad T_{\rm NPG} \le 1 + \frac{\ln(1+1/p)}{\eta\Delta}",
+    latex=r"T_{\mathrm{PG}} \ge \frac{1-p}{2\eta\Delta\,p(1+p)}, \qquad "
+    r"T_{\mathrm{NPG}} \le 1 + \frac{\ln(1+1/p)}{\eta\Delta}",
     source="the effect: Mei et al. 2020 (ICML); these constants: the theory notes",
     test=Inequality(),
     check=check,

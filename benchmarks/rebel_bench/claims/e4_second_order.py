@@ -100,7 +100,7 @@ CLAIM = Claim(
     title="beyond log-linear: order eta^2",
     statement="In a class that is not log-linear the full REBEL regression and its one Gauss-Newton step part by order "
     "eta^2 in total variation as eta goes to 0, for any base: the mean slope of random instances is 2 within 0.05.",
-    latex=r"\mathrm{TV}(\pi_{\rm REBEL}, \pi_{\rm GN}) = O(\eta^2)",
+    latex=r"\mathrm{TV}(\pi_{\mathrm{REBEL}}, \pi_{\mathrm{GN}}) = O(\eta^2)",
     source="the theory notes; the linearisation is that of arXiv:2404.16767, section 4.1",
     test=RATE,
     false_alarm=RULE.false_alarm,

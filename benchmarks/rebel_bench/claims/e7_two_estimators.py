@@ -96,7 +96,7 @@ CLAIM = Claim(
     title="two estimators of one step",
     statement="From the same N on-policy pairs, the Gauss-Newton step of REBEL and NPG with the plug-in Fisher matrix "
     "part by cross terms of order N^(-1/2): the mean slope of random instances is -1/2 within 0.05.",
-    latex=r"\hat\theta_{\rm GN} - \hat\theta_{\rm NPG} = O_P(N^{-1/2})",
+    latex=r"\hat\theta_{\mathrm{GN}} - \hat\theta_{\mathrm{NPG}} = O_P(N^{-1/2})",
     source="the theory notes; tests/core/test_npg.py has one instance",
     test=RATE,
     false_alarm=RULE.false_alarm,

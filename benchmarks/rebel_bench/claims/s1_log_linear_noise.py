@@ -124,7 +124,7 @@ CLAIM = Claim(
     statement="One REBEL update of a log-linear class that holds the reward, from N pairs whose two rewards carry "
     "noise of variance sigma^2 each: the mean population loss is 2 sigma^2 d_eff/N up to O(1/N^2), d_eff the rank of "
     "the design (judged from N = 10^4 within 1/2; slope -1 in N within 0.15); without noise it is 0.",
-    latex=r"E\,\varepsilon = \frac{2\sigma^2 d_{\rm eff}}{N} + O(N^{-2})",
+    latex=r"E\,\varepsilon = \frac{2\sigma^2 d_{\mathrm{eff}}}{N} + O(N^{-2})",
     source="ordinary least squares on pairs of arXiv:2404.16767, Algorithm 1; the theory notes",
     test=TEST,
     false_alarm=TEST.false_alarm,

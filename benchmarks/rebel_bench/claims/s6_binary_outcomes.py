@@ -188,7 +188,8 @@ CLAIM = Claim(
     statement="In a preference game both answers of a pair meet one y'' ~ pi. Binary outcomes leave the same mean loss "
     "as known margins l(y, y'') when there are more of them by the ratio of tr(H^+ M), M weighing every pair by its "
     "variance: 2 - 2 E l l' - d^2 against E (l - l')^2 - d^2, d = l(y, pi) - l(y', pi). Same: within 0.6 of it.",
-    latex=r"\frac{N_{\rm binary}}{N_{\rm known}} = \frac{{\rm tr}\,H^+ M_{\rm binary}}{{\rm tr}\,H^+ M_{\rm known}}",
+    latex=r"\frac{N_{\mathrm{binary}}}{N_{\mathrm{known}}} = "
+    r"\frac{\mathrm{tr}\,H^+ M_{\mathrm{binary}}}{\mathrm{tr}\,H^+ M_{\mathrm{known}}}",
     source="ordinary least squares on pairs of arXiv:2404.16767, section 4.3; the theory notes",
     test=TEST,
     false_alarm=TEST.false_alarm,
