@@ -37,7 +37,7 @@ options = { n_states = 4, n_actions = 2, branching = 2, discount = 0.5, seed = 0
 INEXACT = (
     SPEC.replace('REBEL = "rebel"\nRLOO = "rloo(group_size=2)"\n', "")
     .replace(
-        "[algorithms]", 'kind = "inexact"\nn_steps = [1, 10, 1000]\n[oracles]\nexact = "exact"\nsampled = "sampled"'
+        "[algorithms]", 'kind = "inexact"\nn_steps = [1, 1000, 10, 10]\n[oracles]\nexact = "exact"\nsampled = "sampled"'
     )
     .replace("\nqueries = 400", "\nupdates = 5")
     .replace("queries = 800\n", "")
@@ -142,6 +142,28 @@ def test_a_users_own_algorithm_is_part_of_the_name_of_its_cells(tmp_path):
         file.write_text(text)
         names.append(Cells(tmp_path).path(cell))
     assert names[0] != names[1]
+
+
+OWN = """
+from dataclasses import dataclass
+import rebel_theory as rt
+
+@dataclass(frozen=True, eq=False)
+class Mine(rt.Algorithm):
+    step_size: float
+    name = "mine"
+
+    def step(self, state, oracle):
+        raise RuntimeError("no idea")
+"""
+
+
+def test_a_step_that_raises_is_an_error_with_its_place(write, tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN)
+    text = SPEC.replace('"rebel"', f'"{tmp_path}/own.py:Mine"')
+    assert main(["compare", write(text), "--no-figures"]) == 2
+    err = capsys.readouterr().err
+    assert "on random-bandit with sampled, step size 0.1: RuntimeError: no idea (line 11 of own.py)" in err
 
 
 def test_workers_give_the_same_tables():

@@ -149,8 +149,8 @@ def _sensitivity(fig: Figure, plan: Plan, tables: Tables, panels: tuple[int, int
 def _inexact(fig: Figure, plan: Plan, tables: Tables, panels: tuple[int, int]) -> None:
     """Draw, against K, the total variation of one exact update from both ends, and the gaps with every oracle."""
     axes = np.reshape(fig.subplots(*panels, sharex=True, squeeze=False), panels)
-    apart, gaps, steps = tables["apart"], tables["inexact"], sorted(plan.spec.step_sizes)
-    ks = sorted(plan.spec.n_steps)
+    apart, gaps, steps = tables["apart"], tables["inexact"], sorted(set(plan.spec.step_sizes))
+    ks = sorted(set(plan.spec.n_steps))
     ends = {"RLOO": ks[0] / 5, "REBEL": ks[-1] * 8}
     for j, problem in enumerate(plan.problems):
         axes[0, j].set(title=problem, yscale="log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from rebel_bench.atomic import remove_leftovers, require_writable, whole_file
 from rebel_bench.comparison import cells
 from rebel_bench.comparison.cells import Cell, measure
+from rebel_bench.errors import UserError
 from rebel_bench.fingerprint import code_of, libraries
 from rebel_bench.pool import run_all
 from rebel_theory.blas import one_blas_thread
@@ -102,5 +104,13 @@ def _measured(cell: Cell) -> tuple[Cell, pd.DataFrame]:
     try:
         with one_blas_thread(with_scipy=True):
             return cell, measure(cell)
+    except UserError:
+        raise
+    except Exception as error:  # a step of the user's own may raise anything
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"{cell.algorithm} on {cell.env} with {cell.oracle}, step size {cell.step_size:g}: {type(error).__name__}: "
+            f"{error} (line {place.lineno} of {Path(place.filename).name}). Cells that were done are kept"
+        ) from None
     finally:
         numba.set_num_threads(before)

@@ -133,8 +133,8 @@ def _algorithms(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         return
     yield from ENDS.items()
     steps = content.get("n_steps")
-    for k in steps if isinstance(steps, list) else []:
-        if isinstance(k, int) and k >= 1:
+    for k in sorted({k for k in steps if isinstance(k, int)}) if isinstance(steps, list) else []:
+        if k >= 1:
             yield f"K = {k}", INEXACT.format(k)
 
 

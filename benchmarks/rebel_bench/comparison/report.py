@@ -161,7 +161,8 @@ def _sensitivity(plan: Plan, tables: dict[str, pd.DataFrame]) -> list[tuple[str,
 def _inexact(plan: Plan, tables: dict[str, pd.DataFrame]) -> list[tuple[str, pd.DataFrame]]:
     found = tables["inexact"].copy()
     found["base"] = [a.removesuffix(f", {o}") for a, o in zip(found["algorithm"], found["oracle"], strict=True)]
-    shown = [k for k in sorted(plan.spec.n_steps) if math.log10(k) % 1 == 0] or plan.spec.n_steps
+    steps = sorted(set(plan.spec.n_steps))
+    shown = [k for k in steps if math.log10(k) % 1 == 0] or steps
     order = ["RLOO", *(f"K = {k}" for k in shown), "REBEL"]
     rows = []
     for (problem, oracle, step), part in found.groupby(["problem", "oracle", "step_size"], sort=False):

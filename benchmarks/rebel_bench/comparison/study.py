@@ -37,7 +37,7 @@ def n_cells(plan: Plan) -> int:
     """Return how many cells a study has."""
     spec = plan.spec
     lines = len(plan.problems) * len(plan.entries)
-    n = len(spec.step_sizes)
+    n = len(set(spec.step_sizes))
     return lines * ((n + 1 if n > 1 else 1) if spec.kind == "tuned" else n)
 
 
@@ -149,7 +149,7 @@ def _curve(found: pd.DataFrame, exact: bool) -> pd.DataFrame:
 def _grid(plan: Plan, run: Runner) -> Iterator[tuple[str, Entry, list[float], FloatArray, list[dict[str, object]]]]:
     """Yield for every line its gaps (n_seeds, n_step_sizes) and its rows."""
     spec = plan.spec
-    steps = sorted(spec.step_sizes)
+    steps = sorted(set(spec.step_sizes))
     lines = list(_lines(plan))
     frames = iter(run([_cell(plan, p, e, step) for p, e in lines for step in steps]))
     for problem, entry in lines:
@@ -209,10 +209,10 @@ def _apart(plan: Plan) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for problem, setting in plan.problems.items():
         rows = rt.evaluate(setting.problem, setting.start).occupancy > 0
-        for factor in sorted(plan.spec.step_sizes):
+        for factor in sorted(set(plan.spec.step_sizes)):
             eta = factor * setting.unit
             ends = {name: _once(setting, parse([text])[0].make(eta)) for name, text in ENDS.items()}
-            for k in sorted(plan.spec.n_steps):
+            for k in sorted(set(plan.spec.n_steps)):
                 probs = _once(setting, parse([INEXACT.format(k)])[0].make(eta))
                 tv = {f"from_{name}": float(rt.total_variation(probs, end, rows).max()) for name, end in ends.items()}
                 found.append({"problem": problem, "step_size": factor, "n_steps": k, **tv})
