@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SHAPES = ((1, 3), (2, 3), (1, 5), (3, 4))  # (contexts, answers); of two answers known margins are exact
 N_PAIRS = 20_000  # with known margins
 STRENGTHS = (1.0, 0.5, 0.25)  # largest margins
+ONE_BY_ONE = 100_000  # at most so many pairs are drawn one by one: the ratio of variances has no bound
 N_INTERVALS = len(SHAPES) * (len(STRENGTHS) + 1) + 2  # at every scale
 TEST = Estimates(false_alarm=1e-4, allowance=10)  # the squares of clones' outcomes are skewed
 RESOLUTION = 0.6  # of the loss that known margins leave; the control's losses are several of it
@@ -82,17 +83,21 @@ def _outcomes(oracle: rt.Oracle, game: rt.PreferenceGame, policy: rt.TabularPoli
 
 
 def _rows(
-    rng: Generator, game: rt.PreferenceGame, policy: rt.TabularPolicy, oracles: list[rt.Oracle], known: float,
+    rng: Generator, game: rt.PreferenceGame, policy: rt.TabularPolicy, oracles: dict[rt.Oracle, float], known: float,
     rule: TwoStage, at_least: int,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return a row an oracle of binary outcomes: its loss less that of known margins, in units of what these leave."""
+    """Return a row an oracle of binary outcomes: its loss less that of known margins, in units of what these leave.
+
+    ``oracles`` has the share of the pairs that each draws: a loss is inverse to their number, and is scaled by it.
+    """
+    shares = np.array([1.0, *oracles.values()])
     pi = policy.probs[0]
     parts: list[FloatArray] = []
 
     def draw(n: int) -> FloatArray:
         pairs = [_known_margins(rng, game, pi, N_PAIRS, n)]
         pairs += [_outcomes(oracle, game, policy, int(rng.integers(2**31)), n) for oracle in oracles]
-        parts.append(np.stack([_losses(found, game, pi) for found in pairs], axis=-1) * N_PAIRS / known)
+        parts.append(np.stack([_losses(found, game, pi) for found in pairs], axis=-1) * shares * N_PAIRS / known)
         return np.asarray(parts[-1][:, 1:] - parts[-1][:, :1])  # independent, so the differences are a sample too
 
     table = pd.DataFrame(rule.sample(draw, at_least).columns())
@@ -109,9 +114,10 @@ def _instances(rng: Generator, scale: Scale, corrected: bool, rule: TwoStage) ->
             policy = rt.TabularPolicy(0.5 * rng.standard_normal((1, x, y)))
             binary, known = _predicted(game, policy.probs[0])
             n_binary = round(N_PAIRS * binary / known) if corrected else N_PAIRS
-            oracles: list[rt.Oracle] = [rt.Counted(n_binary)]
-            if strength == 1.0:
-                oracles.append(rt.Sampled(n_binary))  # one by one: the same law from the other oracle
+            oracles: dict[rt.Oracle, float] = {rt.Counted(n_binary): 1.0}
+            if strength == 1.0:  # the same law from the other oracle
+                n = min(n_binary, ONE_BY_ONE)
+                oracles[rt.Sampled(n)] = n / n_binary
             table = _rows(rng, game, policy, oracles, known, rule, at_least)
             table["measured"] *= n_binary / N_PAIRS
             tables.append(
