@@ -262,6 +262,7 @@ def test_a_formula_keeps_its_structure():
     assert found.count("<mfrac>") == 1
     assert re.search(r"<mfrac><mrow>.*</mrow><mrow>.*</mrow></mfrac>", found)  # still two children
     assert "<mspace" not in mathml(r"\ln(n)")
+    assert re.search(r"<msub><m.>ln</m.><mn>2</mn></msub>", mathml(r"\ln_2 n"))  # a base and an index, nothing between
 
 
 @pytest.mark.parametrize("broken", [r"\frac{1}", r"\nosuchcommand{x}", "{", "<script>", r"a & \text{<b>}"])

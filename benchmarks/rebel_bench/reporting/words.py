@@ -16,6 +16,7 @@ _QUANTITIES = {
     "Inequality": ("largest measured/bound", "allowed"),
     "AtLeast": ("smallest value", "floor"),
     "Rate": ("mean slope", "claimed"),
+    "Estimates": ("largest distance from the region, in half widths of its interval", "allowed"),
 }
 
 
