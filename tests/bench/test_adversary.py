@@ -10,10 +10,11 @@ import pytest
 
 import rebel_theory as rt
 from rebel_bench import registry
+from rebel_bench.adversary import results
 from rebel_bench.adversary.attack import Attack, Box, sides, tightest, tightness
 from rebel_bench.adversary.find import attacks_of
 from rebel_bench.adversary.population import Population
-from rebel_bench.adversary.records import path_of, results
+from rebel_bench.adversary.records import path_of
 from rebel_bench.adversary.search import restart
 from rebel_bench.adversary.shrink import measured, shrink
 from rebel_bench.cli import main
