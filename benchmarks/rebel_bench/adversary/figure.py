@@ -60,7 +60,7 @@ def _panel(ax: Axes, records: Sequence[Record], out: Path) -> None:
     else:
         ax.set_yscale("log")
     if len(records) > 1:
-        ax.legend(loc="lower right", fontsize="xx-small", handlelength=1.6, borderaxespad=0.1)
+        ax.legend(loc="best", fontsize="xx-small", handlelength=1.6, borderaxespad=0.1)
 
 
 def _paths(record: Record, out: Path) -> tuple[FloatArray, FloatArray]:
