@@ -88,7 +88,8 @@ def _rows(
 ) -> pd.DataFrame:  # fmt: skip
     """Return a row an oracle of binary outcomes: its loss less that of known margins, in units of what these leave.
 
-    ``oracles`` has the share of the pairs that each draws: a loss is inverse to their number, and is scaled by it.
+    ``oracles`` has the share of the pairs that each draws: a loss is inverse to their number, and is scaled by it. The
+    first row is that of known margins less their prediction, 1: a wrong regression would be on both sides below.
     """
     shares = np.array([1.0, *oracles.values()])
     pi = policy.probs[0]
@@ -98,11 +99,14 @@ def _rows(
         pairs = [_known_margins(rng, game, pi, N_PAIRS, n)]
         pairs += [_outcomes(oracle, game, policy, int(rng.integers(2**31)), n) for oracle in oracles]
         parts.append(np.stack([_losses(found, game, pi) for found in pairs], axis=-1) * shares * N_PAIRS / known)
-        return np.asarray(parts[-1][:, 1:] - parts[-1][:, :1])  # independent, so the differences are a sample too
+        known_loss = parts[-1][:, :1]
+        apart = parts[-1][:, 1:] - known_loss  # independent, so the differences are a sample too
+        return np.concatenate([known_loss - 1, apart], axis=1)
 
     table = pd.DataFrame(rule.sample(draw, at_least).columns())
     loss = np.concatenate(parts).mean(axis=0)
-    return table.assign(oracle=[type(oracle).__name__ for oracle in oracles], measured=loss[1:] / loss[0])
+    names = ["known margins", *(type(oracle).__name__ for oracle in oracles)]
+    return table.assign(oracle=names, measured=[np.nan, *loss[1:] / loss[0]])
 
 
 def _instances(rng: Generator, scale: Scale, corrected: bool, rule: TwoStage) -> pd.DataFrame:
