@@ -24,7 +24,7 @@ SHAPES = ((1, 3), (2, 3), (1, 5), (3, 4))  # (contexts, answers); of two answers
 N_PAIRS = 20_000  # with known margins
 STRENGTHS = (1.0, 0.5, 0.25)  # largest margins
 ONE_BY_ONE = 100_000  # at most so many pairs are drawn one by one: the ratio of variances has no bound
-N_INTERVALS = len(SHAPES) * (len(STRENGTHS) + 1) + 2  # at every scale
+N_INTERVALS = len(SHAPES) * (2 * len(STRENGTHS) + 1) + 2  # at every scale
 TEST = Estimates(false_alarm=1e-4, allowance=10)  # the squares of clones' outcomes are skewed
 RESOLUTION = 0.6  # of the loss that known margins leave; the control's losses are several of it
 RULE = TwoStage(n_first=400, half_width=0.35, false_alarm=TEST.level(N_INTERVALS), cap=1_600)
