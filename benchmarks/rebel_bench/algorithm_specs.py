@@ -152,8 +152,24 @@ def _options(item: str, kind: type[rt.Algorithm], text: str | None) -> dict[str,
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or key not in known:
             raise UserError(f"--algorithms {item}: {part} is not an option of {kind.name}: use {', '.join(known)}")
-        try:
-            found[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[key] = value
+        found[key] = _value(value)
     return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def name_and_options(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the parts of NAME or NAME(option=value, ...)."""
+    match = _ITEM.fullmatch(text.strip())
+    if match is None:
+        raise UserError(f"{text}: expected NAME or NAME(option=value, ...)")
+    parts = [part.partition("=") for part in _split(match["options"] or "")]
+    for key, equals, _ in parts:
+        if not equals:
+            raise UserError(f"{text}: {key} has no value: expected option=value")
+    return match["name"], {key.strip(): _value(value.strip()) for key, _, value in parts}

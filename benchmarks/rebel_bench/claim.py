@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import pandas as pd
 from numpy.random import Generator
 
+from rebel_bench.estimates import Estimates
 from rebel_bench.judge import AtLeast, Equality, Inequality, Judgement, Test, Verdict
 from rebel_bench.rate import Rate
 from rebel_bench.scale import Scale
-from rebel_bench.statistics import half_width
+from rebel_bench.statistics import TwoStage, half_width
 from rebel_bench.streams import stream
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "Claim",
     "Drawing",
     "Equality",
+    "Estimates",
     "Finding",
     "Inequality",
     "Judgement",
@@ -37,6 +39,7 @@ __all__ = [
     "Rate",
     "Scale",
     "Test",
+    "TwoStage",
     "Verdict",
     "half_width",
     "stream",
@@ -65,7 +68,7 @@ class Claim:
     source
         Where it comes from: arXiv id and theorem.
     test
-        How the cases are judged: ``Equality``, ``Inequality``, ``Rate`` or ``AtLeast``.
+        How the cases are judged: ``Equality``, ``Inequality``, ``AtLeast``, ``Rate`` or ``Estimates``.
     check
         ``check(rng, scale)`` measures and returns a tidy table, one row per case.
     control, control_statement

@@ -18,6 +18,7 @@ from rebel_bench.cmd_claims import Claims
 from rebel_bench.cmd_compare import Compare
 from rebel_bench.cmd_figures import Figures
 from rebel_bench.cmd_game import Game
+from rebel_bench.cmd_report import Report
 from rebel_bench.cmd_run import Run
 from rebel_bench.cmd_verify import Verify
 from rebel_bench.errors import ClaimError, UserError
@@ -30,6 +31,7 @@ COMMANDS: dict[str, type] = {
     "run": Run,
     "game": Game,
     "figures": Figures,
+    "report": Report,
     "bench": Bench,
     "algorithms": Algorithms,
     "check": Check,

@@ -84,14 +84,14 @@ def _state(path: Path) -> tuple[Path, int, int]:
 def _digest(path: Path, _modified: int, _size: int, claim: bool) -> str:
     if path.suffix != ".py":
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    return hashlib.sha256(ast.dump(_code(path, claim)).encode()).hexdigest()
+    return hashlib.sha256(ast.dump(tree_of(path, claim=claim)).encode()).hexdigest()
 
 
 @cache
 def _imports(path: Path, _modified: int, _size: int, claim: bool) -> tuple[str, ...]:
     """Return what a file imports, as absolute names; ``from a import b`` gives ``a`` and ``a.b``."""
     names: list[str] = []
-    for node in ast.walk(_code(path, claim)):
+    for node in ast.walk(tree_of(path, claim=claim)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:  # the style is absolute imports
@@ -149,8 +149,11 @@ def _package(top: str) -> dict[str, Path]:
     }
 
 
-def _code(path: Path, claim: bool) -> ast.Module:
-    """Return the tree of a file without what does not run: docstrings, imports for type checkers."""
+def tree_of(path: Path, *, claim: bool = False) -> ast.Module:
+    """Return the tree of a file without what does not run: docstrings, imports for type checkers.
+
+    With ``claim``, only what the measurement of the claim in it reaches.
+    """
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError as error:

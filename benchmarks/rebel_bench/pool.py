@@ -4,38 +4,46 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
 from rebel_bench.errors import ClaimError, UserError
 from rebel_bench.threads import one_thread
 from rebel_bench.units import Failed, Measured, Unit, measure
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 
 def run_units(units: Sequence[Unit], workers: int) -> Iterator[Measured]:
-    """Yield every unit's result as it is finished; raise :class:`ClaimError` at the first that failed.
+    """Yield every unit's result as it is finished; raise :class:`ClaimError` at the first that failed."""
+    return map(_checked, run_all(measure, units, workers))
+
+
+def run_all(function: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:
+    """Yield the function's results as they are finished; the function and all that it takes and gives must pickle.
 
     Worker processes are spawned, not forked: a fork copies locks that Numba's and BLAS's threads may hold.
     """
     if workers < 1:
         raise UserError(f"--workers {workers}: expected at least 1")
-    if workers == 1:
-        for unit in units:
-            yield _checked(measure(unit))
+    if workers == 1 or not items:
+        yield from map(function, items)
         return
     with one_thread(spawning=True):
-        yield from _spawned(units, min(workers, len(units)))
+        yield from _spawned(function, items, min(workers, len(items)))
 
 
-def _spawned(units: Sequence[Unit], workers: int) -> Iterator[Measured]:
+def _spawned(function: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:
     context = multiprocessing.get_context("spawn")
     ours = set(multiprocessing.active_children())  # not ours, rather: they were there before
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
     try:
-        futures = [pool.submit(measure, unit) for unit in units]
+        futures = [pool.submit(function, item) for item in items]
         for future in as_completed(futures):
-            yield _checked(future.result())
+            yield future.result()
         pool.shutdown()
     except BrokenProcessPool:
         raise ClaimError(

@@ -10,10 +10,11 @@ import pytest
 
 import rebel_theory as rt
 from rebel_bench import registry
+from rebel_bench.adversary import results
 from rebel_bench.adversary.attack import Attack, Box, sides, tightest, tightness
 from rebel_bench.adversary.find import attacks_of
 from rebel_bench.adversary.population import Population
-from rebel_bench.adversary.records import path_of, results
+from rebel_bench.adversary.records import path_of
 from rebel_bench.adversary.search import restart
 from rebel_bench.adversary.shrink import measured, shrink
 from rebel_bench.cli import main
@@ -30,7 +31,7 @@ def test_every_inequality_over_instances_has_an_attack():
     assert attacked == {"C1", "C2", "C3", "C5", "C6", "C7", "C8", "C9", "C11", "P1", "P4", "P5", "P7"}
 
 
-@pytest.mark.parametrize(("name", "budget"), [("C3 n2", 300), ("C3 n10", 800), ("C3 n1000", 1_000), ("C8", 500)])
+@pytest.mark.parametrize(("name", "budget"), [("C3 n2", 300), ("C3 n10", 1_200), ("C3 n1000", 1_000), ("C8", 1_000)])
 def test_known_worst_cases_are_found_again_from_a_random_start(name, budget):
     id_, attack = ATTACKED[name]
     # of 20 seeds with this budget each succeeds (docs/adversary.md); this one is fixed

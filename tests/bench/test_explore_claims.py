@@ -12,6 +12,7 @@ import rebel_theory as rt
 from rebel_bench.claims import c10_offline_share as c10
 from rebel_bench.claims import p7_coverage
 from rebel_bench.claims import s3_queries_to_gap as s3
+from rebel_bench.claims import s5_equal_queries as s5
 
 RNG = np.random.default_rng
 
@@ -150,3 +151,53 @@ def test_s3_slopes_of_a_power_law():
         for a in s3.ALPHAS for i in range(3)
     ]  # fmt: skip
     assert_allclose(s3.slopes(pd.DataFrame(rows), "finite", "best"), [2.0, 2.1, 2.2], rtol=1e-9)
+
+
+def test_s5_moments_are_those_of_the_kernel_drawn_one_by_one():
+    """z_0, z_1, z_2 of h = (g - g')(r - r')/2 by simulation in NumPy alone, two contexts."""
+    rng = RNG(8)
+    rho, reward = np.array([0.3, 0.7]), rng.random((2, 3))
+    pi = rng.dirichlet(np.ones(3), size=2)
+    bandit = rt.ContextualBandit(reward, context_dist=rho, noise=rt.GaussianNoise(s5.NOISE))
+    found, mean = s5.moments(bandit, pi)
+    n = 200_000
+    single = pair = contexts = 0.0
+    means = []
+    for x in range(2):
+        answers = rng.choice(3, size=(2, n), p=pi[x])
+        rewards = reward[x][answers] + s5.NOISE * rng.standard_normal((2, n))
+        score = np.eye(3)[answers] - pi[x]  # (2, n, 3)
+        h = (score[0] - score[1]) * (rewards[0] - rewards[1])[:, None] / 2
+        known = (score[0] * (rewards[0] - pi[x] @ reward[x])[:, None]) / 2  # E[h | first] up to a constant
+        pair += rho[x] * h.var(axis=0).sum()
+        single += rho[x] * known.var(axis=0).sum()
+        means.append(h.mean(axis=0))
+    for x in range(2):
+        contexts += rho[x] * (1 - rho[x]) * (means[x] ** 2).sum()
+    assert_allclose((found.contexts, found.single, found.pair), (contexts, single, pair), rtol=0.02)
+    assert_allclose(mean, rho[:, None] * np.array(means), atol=5e-3)
+
+
+def test_s5_variance_of_groups_has_the_ends_that_are_known():
+    parts = s5.Moments(contexts=0.1, single=0.2, pair=0.5)
+    assert parts.variance(2) == pytest.approx(2 * 0.1 + 2 * 0.5)  # one pair a context
+    assert parts.variance(1) == pytest.approx(0.1 + 4 * 0.2)
+    assert parts.variance(4) == pytest.approx(4 * 0.1 + 2 / 3 * (4 * 0.2 + 0.5))
+    assert s5.Moments(0.0, 0.2, 0.5).variance(10**9) == pytest.approx(4 * 0.2)  # nothing but the first-order part
+
+
+def test_s5_finding_ranks_by_mean_and_names_those_within_reach():
+    base = {"role": "gap", "problem": "noisy bandit", "n_seeds": 16, "variance": 1e-6, "instance": 0}
+    gaps = {"REBEL": 0.02, "NPG": 0.0101, "RLOO(2)": 0.03, "RLOO(8)": 0.01, "REINFORCE": 0.04}
+    rows = [base | {"method": m, "gap": g} for m, g in gaps.items()]
+    rows += [row | {"problem": "Garnet", "gap": row["gap"] * 10} for row in rows]
+    cases = pd.DataFrame(rows)
+    law = pd.DataFrame(
+        {"role": "variance", "n_contexts": 1, "n_actions": 3, "k": s5.GROUPS, "measured": [1, 3, 1.5, 2]}
+    )
+    text = s5.finding(pd.concat([cases, law]), law)
+    assert list(s5.scores(cases, "noisy bandit")) == ["RLOO(8)", "NPG", "REBEL", "RLOO(2)", "REINFORCE"]
+    assert "lowest RLOO(8), intervals of NPG reach it, REBEL at 2.00 times it" in text
+    assert "intervals of no other reach it" in text  # Garnet
+    assert "cost 3.00 to 3.00 times single answers" in text
+    assert "2.00 to 2.00 times the better of k = 4 and 8" in text

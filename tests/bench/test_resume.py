@@ -125,6 +125,8 @@ def test_what_is_there_is_kept_and_said(pieces, tmp_path, capsys):
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert "8 of 8 units were kept" in out
+    assert main([*arguments, "--workers", "2"]) == 0  # none of which has anything to do
+    assert "8 of 8 units were kept" in capsys.readouterr().out
     assert out.count(" kept │") == 2
     assert "check" not in err
 

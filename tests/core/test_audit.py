@@ -12,8 +12,10 @@ import rebel_theory as rt
 from rebel_bench.claims import p7_coverage
 from rebel_bench.instances import random_policy, random_preferences, random_problem, simplex
 from rebel_theory.algorithms import Algorithm, State
+from rebel_theory.algorithms.registry import find_algorithms
 from rebel_theory.arrays import log_softmax
 from rebel_theory.solvers.soft import soft_values
+from rebel_theory.theory.bounds import exact_mdp_bound
 from rebel_theory.theory.identity import regression_error, update_function
 
 KINDS = {"bandit": "C1", "mdp": "C11", "horizon": "C11", "linear": "C11", "game": "P7"}
@@ -414,3 +416,31 @@ def test_the_tables_are_tidy(problems):
     batch = random_problem(np.random.default_rng(0), "bandit", 2, 3, 4)
     both = rt.audit("C1", batch, rt.Rebel(1.0), n_iterations=3).terms
     assert list(both.columns) == ["iteration", "instance", "term", "value"]
+
+
+def test_every_algorithm_can_be_audited_and_the_exact_ones_are_told_apart(problems):
+    """No algorithm at all violates the proofs of C1, C11 and P7; those that are mirror descent keep its promises."""
+    always = {"md", "npg", "q-npg", "rebel"}
+    exact = {"C1": always | {"omwu", "egpo"}, "P7": always | {"spo"}, "C11": always}
+    kinds = {"C1": "bandit", "C11": "mdp", "P7": "game"}
+    for claim, kind in kinds.items():
+        problem, found = problems[kind], set()
+        start = rt.TabularPolicy(np.random.default_rng(4).standard_normal(problem.policy_shape))
+        for key, make in find_algorithms().items():
+            algorithm = make(0.5)
+            if algorithm.refuses(problem, rt.Exact()) is None:
+                audit = rt.audit(claim, problem, algorithm, n_iterations=5, policy=start)
+                assert set(audit.violations["role"]) <= {"promise"}, (claim, key)
+                assert audit.identity_error < 1e-10
+                found |= {key} if "exact step" not in named(audit) else set()
+        assert found - {"trpo"} == exact[claim], claim  # TRPO is, where its trust region allows the whole step
+
+
+def test_the_promised_rates_are_those_of_c2_and_c5():
+    updates = np.arange(1, 6)
+    reward = np.array([[1.0, 0.0, 0.3], [0.0, 0.9, 0.2]])
+    mdp = rt.TabularMDP(np.full((2, 3, 2), 0.5), reward, discount=0.9)
+    found = rt.audit("C11", mdp, rt.Rebel(2.0), n_iterations=5)
+    np.testing.assert_allclose(found["rate of exact steps"].right[:, 0], exact_mdp_bound(3, 2.0, updates, 0.9))
+    found = rt.audit("C1", rt.ContextualBandit(reward), rt.Rebel(2.0), n_iterations=5)
+    np.testing.assert_allclose(found["rate of exact steps"].right[:, 0], np.log(3) / (2.0 * updates))

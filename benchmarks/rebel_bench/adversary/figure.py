@@ -56,11 +56,17 @@ def _panel(ax: Axes, records: Sequence[Record], out: Path) -> None:
     ax.set_xlim(_FIRST, None)
     if max(record.ratio for record in records) > _LOOSE:
         ax.axhline(1.0, color="black", linewidth=0.7, linestyle=(0, (1, 1)))
-        ax.set_ylim(0, max(1.08, 1.05 * max(record.ratio for record in records)))
+        ax.set_ylim(-0.55, max(1.08, 1.05 * max(record.ratio for record in records)))
+        ax.set_yticks([0, 0.5, 1])  # below 0 is room for the legend
     else:
         ax.set_yscale("log")
     if len(records) > 1:
-        ax.legend(loc="lower right", fontsize="xx-small", handlelength=1.6, borderaxespad=0.1)
+        ax.legend(
+            loc="lower left" if ax.get_yscale() == "linear" else "center left",
+            fontsize="xx-small",
+            handlelength=1.6,
+            borderaxespad=0.1,
+        )
 
 
 def _paths(record: Record, out: Path) -> tuple[FloatArray, FloatArray]:

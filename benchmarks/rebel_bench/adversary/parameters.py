@@ -14,6 +14,11 @@ def distributions(numbers: FloatArray) -> FloatArray:
     return result
 
 
+def two_states(numbers: FloatArray) -> FloatArray:
+    """Return distributions over two states (..., 2) with log-odds ``numbers`` (...) of the first."""
+    return distributions(np.stack([numbers, np.zeros_like(numbers)], axis=-1))
+
+
 def preferences(numbers: FloatArray, n_actions: int) -> FloatArray:
     """Return preferences (m, 1, Y, Y); their entries above the diagonal, row by row, are ``numbers`` (m, Y (Y-1)/2).
 

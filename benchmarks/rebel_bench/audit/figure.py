@@ -118,7 +118,7 @@ def _slack(ax: Axes, found: Audit) -> None:
 def _layers(found: Audit) -> list[_Layer]:
     with np.errstate(invalid="ignore", divide="ignore"):
         measured = found.measured[:, 0] / np.where(np.isfinite(found.bound[:, 0]), found.bound[:, 0], np.nan)
-    layers = [_Layer("measured", _drawn(measured), "0.35", "")]
+    layers = [_Layer("measured", _drawn(measured), "0.2", "")]
     rest = np.zeros(found.n_iterations)
     for part in found.proof:
         height = _drawn(found.shares(part.name)[:, 0])

@@ -105,9 +105,9 @@ def _algorithm(
 def _half_the_largest(algorithm: rt.Algorithm) -> float:
     """Return 1/(2 tau), half of the largest step that C7 allows."""
     temperature = getattr(algorithm, "temperature", None)
-    if temperature is None:
+    if temperature is None or not float(temperature) > 0:
         raise UserError(
-            f"C7 is about algorithms with a temperature, and {algorithm.name} has none: try --algorithm "
+            f"C7 is about algorithms with a temperature > 0, and {algorithm.name} has {temperature}: try --algorithm "
             '"entropy-npg(temperature=0.1)", or give your class a field temperature'
         )
     return 0.5 / float(temperature)

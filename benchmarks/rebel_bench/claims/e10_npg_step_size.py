@@ -99,7 +99,8 @@ CLAIM = Claim(
     title="the step size of NPG",
     statement="Tabular NPG on V with step eta_npg is soft policy iteration with eta = eta_npg / (1 - gamma), "
     "the Fisher matrix taken under the normalised occupancy.",
-    latex=r"\theta + \eta_{\rm npg} F^{+}\nabla V \;\equiv\; \pi\, e^{\eta Q^\pi},\quad \eta=\eta_{\rm npg}/(1-\gamma)",
+    latex=r"\theta + \eta_{\mathrm{npg}} F^{+}\nabla V \;\equiv\; \pi\, e^{\eta Q^\pi},\quad "
+    r"\eta=\eta_{\mathrm{npg}}/(1-\gamma)",
     source="Agarwal et al. 2021 (JMLR 22), Lemma 15",
     test=Equality(TOLERANCE),
     check=check,

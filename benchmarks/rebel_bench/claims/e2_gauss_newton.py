@@ -110,7 +110,7 @@ CLAIM = Claim(
     title="Gauss-Newton REBEL is NPG",
     statement="In any smooth class, one Gauss-Newton step of REBEL with base mu is a natural policy gradient step "
     "with the Fisher matrix under (pi_t + mu)/2; with mu = pi_t it is NPG itself.",
-    latex=r"\theta_{t+1} = \theta_t + \eta F_{\rm mix}^{+}\, E_{\pi_{\rm mix}}[g A]",
+    latex=r"\theta_{t+1} = \theta_t + \eta F_{\mathrm{mix}}^{+}\, E_{\pi_{\mathrm{mix}}}[g A]",
     source="arXiv:2404.16767, section 4.1 (on-policy); with any base: the theory notes",
     test=Equality(TOLERANCE),
     check=check,

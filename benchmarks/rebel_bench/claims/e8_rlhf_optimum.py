@@ -96,7 +96,7 @@ CLAIM = Claim(
     statement="One exact iteration from pi_ref with eta = 1/beta gives the KL-regularised RLHF optimum, and so does "
     "DPO under Bradley-Terry preferences. With +1/(2 beta) for a win and -1/(2 beta) for a loss in place of eta times "
     "the relative reward the regression is IPO, whose optimum is pi_ref exp(P(y beats mu)/beta)/Z.",
-    latex=r"\pi_2(y|x) = \pi_{\rm ref}(y|x)\,e^{r(x,y)/\beta}/Z(x)",
+    latex=r"\pi_2(y|x) = \pi_{\mathrm{ref}}(y|x)\,e^{r(x,y)/\beta}/Z(x)",
     source="arXiv:2305.18290 (DPO), equation 4; arXiv:2310.12036 (IPO), section 5; arXiv:2404.16767",
     test=Equality(TOLERANCE),
     check=check,

@@ -100,6 +100,15 @@ def _slope(cases: pd.DataFrame, n_actions: int) -> str:
     return f"{fit.slope:.2f} [{fit.low:.2f}, {fit.high:.2f}]"
 
 
+def finding(cases: pd.DataFrame, control_cases: pd.DataFrame) -> str:
+    """Return the exponents that the average's gap has over random games."""
+    slopes = ", ".join(f"{_slope(cases, n)} (n = {n})" for n in ACTIONS)
+    return (
+        f"Over random games the average's gap falls as T to the power {slopes}; 95% t intervals over the games, one "
+        "slope a game. The bound's exponent is -1/2."
+    )
+
+
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw median and largest gap over the games against T, with the bound."""
     axes = fig.subplots(1, 2, sharey=True)
@@ -135,5 +144,6 @@ CLAIM = Claim(
     control=control,
     control_statement="the last iterate in place of the average",
     figure=draw,
+    finding=finding,
     panels=(1, 2),
 )

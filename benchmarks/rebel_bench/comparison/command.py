@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rebel_bench import tables
 from rebel_bench.atomic import require_writable, whole_file
-from rebel_bench.comparison import report
-from rebel_bench.comparison.spec import ComparisonSpec, read
-from rebel_bench.comparison.study import Study, measure, plan
+from rebel_bench.comparison import figures, report
+from rebel_bench.comparison.cells import Cell
+from rebel_bench.comparison.keep import Cells
+from rebel_bench.comparison.plan import load
+from rebel_bench.comparison.study import Study, measure, n_cells
+from rebel_bench.style import save
 
 if TYPE_CHECKING:
     from rebel_bench.cmd_compare import Compare
@@ -20,21 +23,23 @@ if TYPE_CHECKING:
 
 def execute(options: Compare) -> int:
     """Return 0 after running, printing and drawing; every fault is found before any work."""
-    spec = read(options.spec)
-    given = {
-        k: v
-        for k, v in {"seed": options.seed, "seeds": options.seeds, "queries": options.queries}.items()
-        if v is not None
-    }
-    if given:
-        spec = ComparisonSpec.model_validate(spec.model_dump() | given)
-    made = plan(spec)
+    given = {name: getattr(options, name) for name in ("seed", "seeds", "queries", "updates")}
+    plan = load(options.spec, {name: value for name, value in given.items() if value is not None})
     if options.figures:
         require_writable(options.out)
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("comparing", total=made.n_cells)
-        study = measure(made, lambda what: bar.update(task, advance=1, description=what))
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    done = [0, 0]  # cells that were measured, and that were kept
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("comparing", total=n_cells(plan))
+
+        def tell(cell: Cell, kept: bool) -> None:
+            done[kept] += 1
+            bar.update(task, advance=1, description=f"{cell.algorithm} on {cell.env}")
+
+        study = measure(plan, Cells(options.out / "cells" if options.figures else None, options.workers, tell))
+    if done[True]:
+        console.print(f"{done[True]} of {sum(done)} cells were kept from an earlier run", soft_wrap=True)
     files = _write(study, options.out / Path(options.spec).stem, options) if options.figures else []
     if options.json:
         tables.print_json(report.as_object(study, files))
@@ -44,8 +49,10 @@ def execute(options: Compare) -> int:
 
 
 def _write(study: Study, stem: Path, options: Compare) -> list[Path]:
-    files = [*report.draw(study, stem, options.venue)]
-    for name, frame in (("results", study.results), ("curves", study.curves), ("tuning", study.tuning)):
+    files: list[Path] = []
+    for name, fig in figures.drawn(study, options.venue):
+        files += save(fig, stem.with_name(f"{stem.name}-{name}"))
+    for name, frame in study.tables.items():
         path = stem.with_name(f"{stem.name}-{name}.parquet")
         with whole_file(path) as temporary:
             frame.to_parquet(temporary, index=False)

@@ -63,8 +63,9 @@ def _summary(stored: Stored, bugs: Mapping[str, Bug]) -> str:
         f"**{n_caught} of {len(bugs)} bugs are caught**, {by_claim} by a claim that no longer holds, the others by a "
         f"control that is no longer refuted or by an error. Measured at scale `{stored['scale']}`, seed "
         f"{stored['seed']}, with {n_claims} claims, which all pass without a bug: {n_runs:,} runs of a claim with its "
-        f"control. {full} bugs met every claim; the others met the claims that are aimed at them and the cheapest "
-        "ones, as the last column says, so that a claim may be missing where it was not run."
+        f"control. {full} bugs met every claim; for the others the run began with the claims that are aimed at them "
+        "and may have ended at the first that caught them. So this is no full matrix: a claim that is missing may not "
+        "have been run, as the last column says."
     )
 
 

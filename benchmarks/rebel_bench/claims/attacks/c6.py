@@ -8,7 +8,7 @@ import numpy as np
 
 import rebel_theory as rt
 from rebel_bench.adversary.attack import Attack, Box, Parameters, Sides
-from rebel_bench.adversary.parameters import distributions
+from rebel_bench.adversary.parameters import two_states
 from rebel_bench.adversary.population import Population
 from rebel_bench.claims.c6_growing_steps import measure, mismatch_of
 from rebel_bench.instance_files import Instance
@@ -17,9 +17,9 @@ from rebel_theory.theory.bounds import growth_factor
 
 def _decode(p: Parameters) -> Population:
     """Return MDPs of two states and three actions, with the least growth that the statement allows."""
-    start = 0.5 * distributions(p["initial"]) + 0.25  # d*/rho stays below 4
+    start = 0.5 * two_states(p["initial"]) + 0.25  # d*/rho stays below 4
     mdp = rt.TabularMDP(
-        distributions(p["transition"]), 10 ** p["unit"][:, None, None] * p["reward"], discount=0.5, initial_dist=start
+        two_states(p["transition"]), 10 ** p["unit"][:, None, None] * p["reward"], discount=0.99, initial_dist=start
     )
     growth = growth_factor(mismatch_of(mdp))
     return Population(
@@ -45,10 +45,10 @@ def _adjust(instance: Instance) -> Instance:
 
 ATTACKS = (
     Attack(
-        space="two states, three actions, discount 0.5; free rewards in [0, 1], transitions, starts; k <= 30",
+        space="two states, three actions, discount 0.99; free rewards in [0, 1], transitions, starts; k <= 30",
         parameters={
-            "transition": Box(-8, 8, (2, 3, 2)), "reward": Box(0, 1, (2, 3)), "unit": Box(-3, 0),
-            "initial": Box(-8, 8, (2,)), "eta": Box(-2, 3),
+            "transition": Box(-12, 12, (2, 3)), "reward": Box(0, 1, (2, 3)), "unit": Box(-6, 0),
+            "initial": Box(-8, 8), "eta": Box(-2, 6),
         },
         decode=_decode,
         measure=_sides,
