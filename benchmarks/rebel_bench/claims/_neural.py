@@ -27,13 +27,15 @@ def prepare() -> str:
     return os.environ.get("REBEL_DEVICE", "cpu")
 
 
-def policy(rng: Generator, kind: str, contexts: FloatArray, n_actions: int, **options: Any) -> TorchPolicy:
+def policy(
+    rng: Generator, kind: str, contexts: FloatArray, n_actions: int, hidden: int = 6, **options: Any
+) -> TorchPolicy:
     """Return a small random network of a kind on contexts (S, k), on the device of :func:`prepare`."""
     import rebel_theory.torch as neural
 
     seed, n_inputs = int(rng.integers(2**31)), contexts.shape[-1]
     make = {
-        "perceptron": lambda: neural.mlp(n_inputs, n_actions, hidden=(6,), seed=seed),
+        "perceptron": lambda: neural.mlp(n_inputs, n_actions, hidden=(hidden,), seed=seed),
         "transformer": lambda: neural.transformer(n_inputs, n_actions, width=4, heads=2, seed=seed),
     }[kind]
     return neural.TorchPolicy(make().to(prepare()), contexts, **options)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = ("bandit", "mdp", "game")
-S, A = 40, 6  # more logits than parameters: a class that held every table would not care for the base
+S, A, HIDDEN = 12, 4, 2  # a perceptron that holds not every table: one that did would not care for the base
 N_UPDATES = 3
 
 
@@ -31,7 +31,7 @@ def _instances(rng: Generator, scale: Scale, base: str) -> pd.DataFrame:
         for kind in KINDS:
             for _ in range(scale.cases(quick=2, paper=20, full=200)):
                 problem = neural.problem(rng, kind, S, A)
-                policy = neural.policy(rng, module, neural.contexts(rng, S), A, solver=exact)
+                policy = neural.policy(rng, module, neural.contexts(rng, S), A, HIDDEN, solver=exact)
                 eta = float(10 ** rng.uniform(-2, -0.5))
                 how: dict[str, Any] = {"n_iterations": N_UPDATES, "policy": policy, "keep_policies": True}
                 # REBEL through the quadratic form of its pairs and products with the Jacobian; NPG through scores that
