@@ -34,7 +34,8 @@ class Dpo(OfflineComparing):
     strengths of the comparisons (mean 0 where answers were compared; others stay): under an exact Bradley-Terry model
     of rewards r the RLHF optimum pi_ref exp(r / beta) / Z (E8). Every step solves it again from pi_ref, the first
     policy, so an exact run, or one on a data set, stays where its first step went. Reliable where the rarest
-    comparison is at least 1e-8 times as frequent as the commonest.
+    comparison is at least 1e-8 times as frequent as the commonest. A policy over completions fits fresh pairs of the
+    reference by its own solver, every step from where the last one ended.
 
     Parameters
     ----------
@@ -80,6 +81,9 @@ class Dpo(OfflineComparing):
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the maximiser of the likelihood from the reference."""
         first: Policy = state.memory
+        fit = getattr(state.policy, "fit_preferences", None)  # of a policy over answers too many for a table of wins
+        if fit is not None:
+            return State(fit(oracle.comparisons(first, self.base), self.eta, self.ridge), first)  # type: ignore[arg-type]
         wins = oracle.comparisons(first, law_of(self.base, first, oracle.problem)).wins()
         if isinstance(first, ParametricPolicy):
             return State(_fit(first, wins, 1 / self.eta, self.ridge), first)

@@ -71,10 +71,11 @@ class GaussNewton:
     damping: float = 0.0
 
     def solve_pairs(self, policy: Any, pairs: Any, eta: float) -> Tensor:
-        """Return theta + eta times the same on pairs of completions (without damping)."""
+        """Return theta + eta times the same on pairs of completions; the damping is added to J^T J / n."""
         from rebel_theory.torch.sequences.solvers import pair_direction
 
-        moved: Tensor = policy.theta + eta * pair_direction(policy, pairs, self.max_iterations, self.tolerance)
+        x = pair_direction(policy, pairs, self.max_iterations, self.tolerance, self.damping)
+        moved: Tensor = policy.theta + eta * x
         return moved
 
     def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
@@ -105,6 +106,12 @@ class LevenbergMarquardt:
     damping: float = 1e-4
     cg_iterations: int = 200
     cg_tolerance: float = 1e-10
+
+    def solve_pairs(self, policy: Any, pairs: Any, eta: float) -> Tensor:
+        """Return a local minimiser of the pair loss on pairs of completions."""
+        from rebel_theory.torch.sequences.solvers import levenberg_marquardt
+
+        return levenberg_marquardt(policy, pairs, eta, self)
 
     def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
         """Return a local minimiser of the pair loss."""
@@ -154,7 +161,7 @@ class FirstOrder:
     contexts_per_step : int, optional
         Drawn without replacement at each step, the loss scaled to stay unbiased; all by default.
     seed : int
-        Of the draws.
+        Of the draws; over completions every update draws another order.
     """
 
     steps: int = 100
@@ -165,9 +172,9 @@ class FirstOrder:
 
     def solve_pairs(self, policy: Any, pairs: Any, eta: float) -> Tensor:
         """Return theta after K steps on pairs of completions."""
-        from rebel_theory.torch.sequences.solvers import first_order
+        from rebel_theory.torch.sequences.solvers import minimised, squared
 
-        return first_order(policy, pairs, eta, self)
+        return minimised(policy, pairs, squared(eta), self)
 
     def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
         """Return theta after K steps."""

@@ -1,18 +1,26 @@
 """Policies over whole completions: sampling, log-probabilities, tasks with verifiable rewards, the loop of a run."""
 
+from rebel_theory.torch.sequences.ascent import AdamAscent, PlainAscent
+from rebel_theory.torch.sequences.critics import ValueCritic
+from rebel_theory.torch.sequences.judge import CyclicJudge
 from rebel_theory.torch.sequences.policy import SequencePolicy
-from rebel_theory.torch.sequences.tasks import Arithmetic, Copy, Grammar, Sort, TargetStyle
+from rebel_theory.torch.sequences.tasks import Arithmetic, Copy, Grammar, SequenceTask, Sort, TargetStyle
 from rebel_theory.torch.sequences.tokens import Batch, Completions
 from rebel_theory.torch.sequences.transformer import CausalTransformer
 
 __all__ = [
+    "AdamAscent",
     "Arithmetic",
     "Batch",
     "CausalTransformer",
     "Completions",
     "Copy",
+    "CyclicJudge",
     "Grammar",
+    "PlainAscent",
     "SequencePolicy",
+    "SequenceTask",
     "Sort",
     "TargetStyle",
+    "ValueCritic",
 ]

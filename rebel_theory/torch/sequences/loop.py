@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rebel_theory.torch.sequences.tasks import SequenceTask
 
 _EVALUATION_STREAM = 7_919  # added to a seed
+KNOWN = ("rebel", "npg", "ppo", "grpo", "rloo", "reinforce", "dpo")  # with a version over completions
 
 
 @dataclass(eq=False)
@@ -31,9 +32,11 @@ class _Progress:
     """One seed's run so far: all that the next update depends on, and the record."""
 
     state: State
-    gap: list[float]
+    run: dict[str, Any]  # what was asked for
+    outcomes: list[FloatArray]
     error: list[float]
     queries: list[float]
+    worst: float = 0.0  # standard error of an outcome
     prompt_stream: Any = None
     answer_stream: Any = None
 
@@ -70,33 +73,34 @@ def train(
     Returns
     -------
     Trace
-        ``gap`` is the optimum less the estimated mean reward, ``regression_error`` the loss of an update on its own
-        pairs, ``kl`` NaN, ``bound`` empty, ``evaluation_error`` the largest standard error of a gap; ``final_policy``
-        is a tuple of policies if there are several seeds.
+        ``gap`` is the optimum less the estimated mean reward (or what the task says), ``regression_error`` the loss
+        of an update on its own pairs, ``kl`` NaN, ``bound`` empty, ``evaluation_error`` the largest standard error of
+        a mean reward; ``final_policy`` is a tuple of policies if there are several seeds.
     """
     oracle = Sampled(64) if oracle is None else oracle
     if not isinstance(oracle, Sampled):
         raise InvalidProblemError("run", [f"a sequence task is sampled: pass Sampled(n_pairs), not {oracle}"])
     if not isinstance(policy, SequencePolicy):
         raise InvalidProblemError("run", ["a sequence task needs a SequencePolicy: task.policy() makes a small one"])
-    runs, worst = [], 0.0
-    for i in range(n_seeds):
-        file = None if checkpoint is None else Path(f"{checkpoint}.{i}" if n_seeds > 1 else checkpoint)
-        found, error = _one(
-            task, algorithm, policy, oracle, seed + i, n_iterations, n_evaluation, file, every, progress
-        )
-        runs.append(found)
-        worst = max(worst, error)
+    _require_known(algorithm)
+    files = [None if checkpoint is None else Path(f"{checkpoint}.{i}" if n_seeds > 1 else checkpoint)
+             for i in range(n_seeds)]  # fmt: skip
+    runs = [
+        _one(task, algorithm, policy, oracle, seed + i, n_iterations, n_evaluation, file, every, progress)
+        for i, file in enumerate(files)
+    ]
 
     def rows(name: str) -> FloatArray:
         return np.array([getattr(run, name) for run in runs], dtype=np.float64).reshape(n_seeds, -1)
 
-    gap = rows("gap")
+    outcomes = np.array([run.outcomes for run in runs])  # (n_seeds, T + 1, m)
+    means = np.cumsum(outcomes, 1) / np.arange(1, outcomes.shape[1] + 1)[:, None]
+    gap = task.gap(outcomes)
     finals = tuple(run.state.policy for run in runs)
     return Trace(
         algorithm=algorithm.name,
         gap=gap,
-        average_gap=np.cumsum(gap, -1) / np.arange(1, gap.shape[-1] + 1),
+        average_gap=task.gap(means),
         regression_error=rows("error"),
         kl=np.full(gap.shape, np.nan),
         queries=rows("queries"),
@@ -105,26 +109,22 @@ def train(
         probs=None,
         seed=seed,
         step_size=algorithm.eta,
-        evaluation_error=worst,
+        evaluation_error=max(run.worst for run in runs),
     )
 
 
 def _one(
     task: SequenceTask, algorithm: Algorithm, policy: SequencePolicy, oracle: Sampled, seed: int, n_iterations: int,
     n_evaluation: int, file: Path | None, every: int, progress: Callable[[int, float], None] | None,
-) -> tuple[_Progress, float]:  # fmt: skip
+) -> _Progress:  # fmt: skip
     bound = SequenceOracle(task, oracle.n_pairs, seed, policy.device)
-    worst = 0.0
+    run = {"task": type(task).__name__, "algorithm": algorithm.name, "step size": algorithm.eta.tolist(), "seed": seed,
+           "n_pairs": oracle.n_pairs, "n_evaluation": n_evaluation, "parameters": len(policy.theta)}  # fmt: skip
+    done = _restored(file, run, n_iterations)
 
-    def gap(at: SequencePolicy) -> float:
-        nonlocal worst
-        mean, error = evaluate(task, at, n_evaluation, seed)
-        worst = max(worst, error)
-        return task.optimum - mean
-
-    done: _Progress | None = _restored(file)
     if done is None:
-        done = _Progress(algorithm.init(policy), [gap(policy)], [], [0.0])  # type: ignore[arg-type]
+        first, error = evaluate(task, policy, n_evaluation, seed)
+        done = _Progress(algorithm.init(policy), run, [first], [], [0.0], error)  # type: ignore[arg-type]
     else:
         bound.prompt_stream.set_state(done.prompt_stream)
         bound.answer_stream.set_state(done.answer_stream)
@@ -134,26 +134,35 @@ def _one(
         now: SequencePolicy = done.state.policy  # type: ignore[assignment]
         seen = bound.latest
         eta = float(algorithm.eta_at(t))
-        done.error.append(pair_loss(now, seen, eta) if isinstance(seen, SequencePairs) else float("nan"))
-        done.gap.append(gap(now))
+        done.error.append(pair_loss(now, seen, eta) if type(seen) is SequencePairs else float("nan"))
         done.queries.append(float(bound.spent))
+        found, error = evaluate(task, now, n_evaluation, seed)
+        done.outcomes.append(found)
+        done.worst = max(done.worst, error)
         if progress is not None:
-            progress(t + 1, done.gap[-1])
+            progress(t + 1, float(task.gap(found)))
         if file is not None and ((t + 1) % every == 0 or t + 1 == n_iterations):
             done.prompt_stream = bound.prompt_stream.get_state()
             done.answer_stream = bound.answer_stream.get_state()
             _write(done, file)
-    return done, worst
+    return done
 
 
-def evaluate(task: SequenceTask, policy: SequencePolicy, n: int, seed: int = 0) -> tuple[float, float]:
-    """Return the mean reward on n fixed prompts with one answer each, and its standard error."""
+def evaluate(task: SequenceTask, policy: SequencePolicy, n: int, seed: int = 0) -> tuple[FloatArray, float]:
+    """Return the mean outcomes (m,) on n fixed prompts with one answer each, and the largest standard error."""
     prompts = task.prompts(n, torch.Generator().manual_seed(seed + _EVALUATION_STREAM)).to(policy.device)
     stream = torch.Generator(policy.device).manual_seed(seed + _EVALUATION_STREAM)
-    rewards = torch.cat(
-        [task.reward(prompts.rows(part), policy.sample(prompts.rows(part), stream)) for part in policy.micro_batches(n)]
-    ).double()
-    return float(rewards.mean()), float(rewards.std() / n**0.5) if n > 1 else float("inf")
+    found = task.outcomes(prompts, policy.sample(prompts, stream)).double().cpu()
+    return found.mean(0).numpy(), float(found.std(0).max() / n**0.5) if n > 1 else float("inf")
+
+
+def _require_known(algorithm: Algorithm) -> None:
+    """Raise for the library's algorithms that need a table of actions; one of the caller's own may be anything."""
+    ours = type(algorithm).__module__.startswith("rebel_theory.algorithms")
+    if ours and algorithm.key not in KNOWN:
+        raise InvalidProblemError(
+            "run", [f"{algorithm.name} needs a table of actions, completions have none: use one of {', '.join(KNOWN)}"]
+        )
 
 
 def _write(done: _Progress, file: Path) -> None:
@@ -168,10 +177,19 @@ def _write(done: _Progress, file: Path) -> None:
     temporary.replace(file)
 
 
-def _restored(file: Path | None) -> _Progress | None:
+def _restored(file: Path | None, run: dict[str, Any], n_iterations: int) -> _Progress | None:
     if file is None or not file.is_file():
         return None
     found = torch.load(file, weights_only=False)  # a file of our own: it holds the algorithm's memory, too
     if not isinstance(found, _Progress):
         raise InvalidProblemError("checkpoint", [f"{file.name} is not a checkpoint of a run: name another file"])
+    faults = [
+        f"{file.name} has {key} {found.run.get(key)!r}, this run {value!r}: name another file"
+        for key, value in run.items()
+        if found.run.get(key) != value
+    ]
+    if len(found.error) > n_iterations:
+        faults.append(f"{file.name} has {len(found.error)} updates, more than n_iterations = {n_iterations}")
+    if faults:
+        raise InvalidProblemError("checkpoint", faults)
     return found

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rebel_theory.advantages import Baseline, Critic, LeaveOneOut, estimates
+from rebel_theory.advantages import Baseline, Critic, estimates
 from rebel_theory.arrays import FloatArray
-from rebel_theory.policies import Base, OnPolicy
+from rebel_theory.policies import Base, OnPolicy, as_base
 from rebel_theory.problems import InvalidProblemError
 from rebel_theory.torch.sequences.policy import SequencePolicy
 from rebel_theory.torch.sequences.tokens import Batch, Completions
@@ -27,6 +27,8 @@ class SequencePairs:
     Attributes
     ----------
     relative, start_first, start_second : shape (n,)
+    number : int
+        Queries spent before them, which tells one batch of a run from another.
     """
 
     prompts: Batch
@@ -35,9 +37,14 @@ class SequencePairs:
     relative: Tensor
     start_first: Tensor
     start_second: Tensor
+    number: int = 0
 
     def __len__(self) -> int:
         return len(self.relative)
+
+
+class SequenceComparisons(SequencePairs):
+    """Pairs of a reference, judged: ``relative`` is 1 where the first won, -1 where it lost, 0 for a tie."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,12 +99,8 @@ class SequenceAdvantages:
 
     def log_probs_of(self, policy: SequencePolicy) -> FloatArray:
         """Return ln pi of the answers, shape (n, k)."""
-        with torch.no_grad():
-            parts = [
-                policy.log_probs(self.prompts.rows(part), self.answers.rows(part))
-                for part in policy.micro_batches(len(self.answers))
-            ]
-        result: FloatArray = torch.cat(parts).double().cpu().numpy().reshape(self.signal.shape)
+        found = policy.started(self.prompts, self.answers)
+        result: FloatArray = found.double().cpu().numpy().reshape(self.signal.shape)
         return result
 
 
@@ -123,25 +126,62 @@ class SequenceOracle:
 
     def pairs(self, policy: SequencePolicy, base: Base) -> SequencePairs:
         """Return n_pairs pairs y ~ pi, y' ~ mu with their relative rewards; two queries each."""
+        prompts, first, second = self._drawn(policy, base)
+        relative = self.problem.relative(policy, prompts, first, second, self.answer_stream)
+        found = self.latest = SequencePairs(*self._shown(policy, base, prompts, first, second, relative))
+        return found
+
+    def comparisons(self, policy: SequencePolicy, law: Base | str) -> SequenceComparisons:
+        """Return n_pairs pairs judged by the task; their starts are those under ``policy``. Two queries each.
+
+        Both answers are drawn from ``policy`` if ``law`` is "first", else the second from another SequencePolicy.
+        """
+        base = OnPolicy() if law == "first" else as_base(law)
+        prompts, first, second = self._drawn(policy, base)
+        judged = self.problem.compare(prompts, first, second, self.answer_stream)
+        found = self.latest = SequenceComparisons(*self._shown(policy, base, prompts, first, second, judged))
+        return found
+
+    def _drawn(self, policy: SequencePolicy, base: Base) -> tuple[Batch, Completions, Completions]:
         prompts = self.prompts(self.n_pairs)
         if isinstance(base, OnPolicy):
             both = policy.sample(prompts.repeated(2), self.answer_stream)
-            first, second = both.rows(slice(0, None, 2)), both.rows(slice(1, None, 2))
-            starts = first.log_probs, second.log_probs
-        else:
-            law = getattr(base, "probs", None)
-            if not isinstance(law, SequencePolicy):
-                raise InvalidProblemError(
-                    "base", [f"{base} has no completions to draw: use 'on-policy' or a SequencePolicy"]
-                )
-            first, second = policy.sample(prompts, self.answer_stream), law.sample(prompts, self.answer_stream)
-            with torch.no_grad():
-                starts = first.log_probs, policy.log_probs(prompts, second)
-        relative = self.problem.relative(policy, prompts, first, second, self.answer_stream)
+            return prompts, both.rows(slice(0, None, 2)), both.rows(slice(1, None, 2))
+        law = getattr(base, "probs", None)
+        if not isinstance(law, SequencePolicy):
+            raise InvalidProblemError(
+                "base", [f"{base} has no completions to draw: use 'on-policy' or a SequencePolicy"]
+            )
+        return prompts, policy.sample(prompts, self.answer_stream), law.sample(prompts, self.answer_stream)
+
+    def _shown(
+        self, policy: SequencePolicy, base: Base, prompts: Batch, first: Completions, second: Completions,
+        relative: Tensor,
+    ) -> tuple[Batch, Completions, Completions, Tensor, Tensor, Tensor, int]:  # fmt: skip
+        """Return the fields of pairs, counted."""
+        exact = policy.autocast is None  # else pi_t is read as its successors will be
+        starts = [
+            answers.log_probs if exact and own else policy.started(prompts, answers)
+            for answers, own in ((first, True), (second, isinstance(base, OnPolicy)))
+        ]
         self.spent += 2 * len(prompts)
-        self.latest = SequencePairs(prompts, first, second, relative.to(self.device), *starts)
-        found: SequencePairs = self.latest
-        return found
+        return prompts, first, second, relative.to(self.device), starts[0], starts[1], self.spent - 2 * len(prompts)
+
+    def feedback(self, policy: SequencePolicy) -> Any:
+        """Refuse: a space of completions has no table.
+
+        Raises
+        ------
+        InvalidProblemError
+            Always.
+        """
+        raise InvalidProblemError(
+            "run",
+            [
+                "the algorithm asks for a table of feedback, and completions are too many for one: use Rebel, Ppo, "
+                "Grpo, Rloo, Reinforce, Dpo, or NaturalPolicyGradient(fisher='pairs')"
+            ],
+        )
 
     def advantages(self, policy: SequencePolicy, baseline: Baseline) -> SequenceAdvantages:
         """Return answers in groups: 2 n_pairs in all, so that a step costs what n_pairs pairs cost."""
@@ -162,4 +202,4 @@ class SequenceOracle:
         return found
 
 
-__all__ = ["LeaveOneOut", "SequenceAdvantages", "SequenceOracle", "SequencePairs", "Weighed"]
+__all__ = ["SequenceAdvantages", "SequenceOracle", "SequencePairs", "Weighed"]

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rebel_theory.policies import ConjugateGradient, FisherSolver
-from rebel_theory.torch.sequences.critics import RunningCritic
-from rebel_theory.torch.sequences.solvers import SequenceSolver, pair_direction
+from rebel_theory.problems import InvalidProblemError
+from rebel_theory.torch.sequences.ascent import Ascent, PlainAscent
+from rebel_theory.torch.sequences.critics import CriticChoice, RunningCritic, SequenceCritic, ValueCritic
+from rebel_theory.torch.sequences.solvers import SequenceSolver, logistic, minimised, pair_direction
 from rebel_theory.torch.sequences.tokens import Batch, Completions, up_to_end
 from rebel_theory.torch.solvers import FirstOrder
 from rebel_theory.torch.stacked import Stacked
@@ -34,11 +36,16 @@ class SequencePolicy:
     max_new_tokens : int
         A completion that has not ended by then is cut, and its probability is that of the cut one.
     solver : FirstOrder(steps), GaussNewton() or LevenbergMarquardt()
-        How the pair regression is solved.
+        How the pair regression is solved; DPO needs the first, for its loss is no square.
+    critic : "running" or ValueCritic()
+        The baseline of PPO and REINFORCE: the mean of earlier rewards, or a value network on the prompt.
+    ascent : PlainAscent() or AdamAscent()
+        What PPO, GRPO, RLOO and REINFORCE make of a gradient. The first is their definition, the second what is used
+        in practice on transformers; its step size is that of Adam.
     micro_batch : int, optional
         Completions a forward pass; gradients add up over them, so memory is bounded and nothing else changes.
     autocast : torch.dtype, optional
-        Such as ``torch.bfloat16``: the forward passes of training in mixed precision.
+        Such as ``torch.bfloat16``: the forward passes of training, and of pi_t in its ratios, in mixed precision.
     """
 
     module: nn.Module | Stacked
@@ -46,11 +53,24 @@ class SequencePolicy:
     pad: int
     max_new_tokens: int
     solver: SequenceSolver = FirstOrder(steps=32, lr=1e-3)  # noqa: RUF009 - immutable
+    critic: CriticChoice = "running"
+    ascent: Ascent = PlainAscent()  # noqa: RUF009 - immutable
     micro_batch: int | None = None
     autocast: torch.dtype | None = None
     theta: Tensor = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        faults = []
+        if not hasattr(self.solver, "solve_pairs"):
+            faults.append(f"solver {self.solver} has no pairs of completions: use FirstOrder(steps) or GaussNewton()")
+        if self.critic != "running" and not isinstance(self.critic, ValueCritic):
+            faults.append(f"critic is {self.critic!r}, expected 'running' or ValueCritic()")
+        if self.max_new_tokens < 1:
+            faults.append(f"max_new_tokens is {self.max_new_tokens}, expected at least 1")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            faults.append(f"micro_batch is {self.micro_batch}, expected at least 1")
+        if faults:
+            raise InvalidProblemError("SequencePolicy", faults)
         if not isinstance(self.module, Stacked):
             from copy import deepcopy
 
@@ -97,6 +117,11 @@ class SequencePolicy:
         return call
 
     @torch.no_grad()
+    def logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return next-token logits (n, L, V) of prefixes (n, L)."""
+        return self._forward(self.theta)(tokens, mask)[0]
+
+    @torch.no_grad()
     def sample(self, prompts: Batch, generator: torch.Generator, greedy: bool = False) -> Completions:
         """Return one completion a prompt, drawn with a key-value cache; ``greedy`` takes the likeliest token."""
         forward = self._forward(self.theta)
@@ -134,6 +159,12 @@ class SequencePolicy:
         each = rows.gather(-1, answers.tokens[..., None])[..., 0]
         return torch.where(answers.mask, each, torch.zeros_like(each)).sum(-1)
 
+    @torch.no_grad()
+    def started(self, prompts: Batch, answers: Completions) -> Tensor:
+        """Return log pi(answer | prompt) as training will read it, shape (n,), without gradients."""
+        parts = [self.log_probs(prompts.rows(part), answers.rows(part)) for part in self.micro_batches(len(answers))]
+        return torch.cat(parts)
+
     def micro_batches(self, n: int) -> list[slice]:
         """Return the parts of n completions that go through the module at a time."""
         size = self.micro_batch or n
@@ -150,15 +181,25 @@ class SequencePolicy:
         if not isinstance(solver, ConjugateGradient):
             raise TypeError("a sequence policy solves Fisher systems by products: pass solver=ConjugateGradient()")
         x = pair_direction(self, pairs, solver.max_iterations, solver.tolerance)
-        return self.moved(x, step_size)
+        return self.with_theta(self.theta + float(np.asarray(step_size)) * x)
+
+    def fit_preferences(self, pairs: Any, step_size: Any, ridge: float) -> Self:
+        """Return the policy after the solver's steps on DPO's loss, from theta, on pairs of the reference.
+
+        ``pairs.relative`` is 1 where the first answer is preferred, -1 where the second is, and 0 for a tie.
+        """
+        if not isinstance(self.solver, FirstOrder):
+            raise InvalidProblemError("Dpo", [f"{self.solver} solves least squares only: use solver=FirstOrder(steps)"])
+        beta = 1 / float(np.asarray(step_size))
+        return self.with_theta(minimised(self, pairs, logistic(beta, ridge), self.solver))
 
     def natural_step(self, feedback: Any, step_size: Any, solver: FisherSolver) -> Self:
         """Refuse: completions are too many to weigh all; the pair estimator is there."""
         raise TypeError("natural gradients over completions need pairs: use NaturalPolicyGradient(fisher='pairs')")
 
-    def first_critic(self) -> RunningCritic:
+    def first_critic(self) -> SequenceCritic:
         """Return the critic that knows nothing."""
-        return RunningCritic()
+        return self.critic.built(self) if isinstance(self.critic, ValueCritic) else RunningCritic()
 
     def gradient(self, cells: Any) -> Tensor:
         """Return sum_i c_i grad log pi(y_i | x_i), shape (p,), for weighed samples."""
@@ -172,8 +213,9 @@ class SequencePolicy:
         return total
 
     def moved(self, direction: Tensor, step_size: Any) -> Self:
-        """Return the policy at theta + eta * direction."""
-        return self.with_theta(self.theta + float(np.asarray(step_size)) * direction)
+        """Return the policy at theta + eta * direction, the direction being what ``ascent`` makes of a gradient."""
+        step, ascent = self.ascent.step(direction)
+        return replace(self.with_theta(self.theta + float(np.asarray(step_size)) * step), ascent=ascent)
 
 
 def _within(tokens: Tensor, used: int) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,11 +42,34 @@ def pair_loss(policy: SequencePolicy, pairs: SequencePairs, eta: float, theta: T
     return total / len(pairs)
 
 
-def first_order(policy: SequencePolicy, pairs: SequencePairs, eta: float, how: Any) -> Tensor:
-    """Return theta after K optimiser steps on mean (difference - eta relative)^2, by random minibatches of pairs."""
+Loss: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
+
+
+def squared(eta: float) -> Loss:
+    """Return the loss of a log-ratio difference and a relative reward, (difference - eta relative)^2."""
+    return lambda z, relative: (z - eta * relative) ** 2
+
+
+def logistic(beta: float, ridge: float) -> Loss:
+    """Return DPO's loss of a log-ratio difference and a comparison in {-1, 0, 1}, 0 a tie; plus ridge/2 margin^2."""
+
+    def of(z: Tensor, relative: Tensor) -> Tensor:
+        margin = beta * z
+        loss: Tensor = torch.nn.functional.softplus(-margin) + (1 - relative) / 2 * margin + ridge / 2 * margin**2
+        return loss
+
+    return of
+
+
+def minimised(policy: SequencePolicy, pairs: SequencePairs, loss: Loss, how: Any) -> Tensor:
+    """Return theta after K optimiser steps on the mean loss, by random minibatches of pairs.
+
+    The order of the pairs depends on ``how.seed`` and on the queries spent before them: another one at every update,
+    the same one in a run that is resumed. The optimiser starts afresh at every regression.
+    """
     n = len(pairs)
     size = n if how.contexts_per_step is None else min(how.contexts_per_step, n)
-    draws = torch.Generator().manual_seed(how.seed)
+    draws = torch.Generator().manual_seed(int(np.random.SeedSequence([how.seed, pairs.number]).generate_state(1)[0]))
     theta = policy.theta.detach().clone().requires_grad_(True)
     method = how.optimiser([theta], lr=how.lr)
     order = torch.empty(0, dtype=torch.long)
@@ -56,10 +80,39 @@ def first_order(policy: SequencePolicy, pairs: SequencePairs, eta: float, how: A
         method.zero_grad()
         for part in policy.micro_batches(len(rows)):
             some = rows[part]
-            error = differences(policy, pairs, theta, some) - eta * pairs.relative[some]
-            torch.autograd.backward((error**2).sum() / len(rows))
+            value = loss(differences(policy, pairs, theta, some), pairs.relative[some])
+            torch.autograd.backward(value.sum() / len(rows))
         method.step()
     return theta.detach()
+
+
+def levenberg_marquardt(policy: SequencePolicy, pairs: SequencePairs, eta: float, how: Any) -> Tensor:
+    """Return a local minimiser of the pair loss by damped Gauss-Newton steps; a step that raises it is taken back."""
+    n, theta = len(pairs), policy.theta.detach()
+    goal = eta * pairs.relative
+    damping, start, loss = how.damping, None, None
+    for _ in range(how.max_steps):
+        z, push, pull = products(policy, pairs, theta)
+        loss = ((z - goal) ** 2).mean()
+        b = pull((goal - z) / n)
+        size = float(b.norm())
+        start = size if start is None else start
+        if size <= how.tolerance * start:
+            break
+        while damping < 1e12:
+            x = conjugate_gradient(
+                lambda v: pull(push(v[0]) / n)[None],  # noqa: B023 - used at once
+                b[None], how.cg_iterations, how.cg_tolerance, damping,
+            )  # fmt: skip
+            with torch.no_grad():
+                moved = differences(policy, pairs, theta + x[0], slice(None))
+            if ((moved - goal) ** 2).mean() < loss:
+                break
+            damping *= 5
+        else:
+            break
+        theta, damping = theta + x[0], max(0.2 * damping, 1e-14)
+    return theta
 
 
 def products(
@@ -81,10 +134,12 @@ def products(
     return z.detach(), push, pull
 
 
-def pair_direction(policy: SequencePolicy, pairs: SequencePairs, max_iterations: int, tolerance: float) -> Tensor:
+def pair_direction(
+    policy: SequencePolicy, pairs: SequencePairs, max_iterations: int, tolerance: float, damping: float = 0.0
+) -> Tensor:
     """Return F^+ E[(g_y - g_y')(r_y - r_y')]/2 (p,), F the pair Fisher: of Gauss-Newton's system both halves cancel."""
     _, push, pull = products(policy, pairs, policy.theta)
     n = len(pairs)
     b = pull(pairs.relative / n)
-    x = conjugate_gradient(lambda v: pull(push(v[0]) / n)[None], b[None], max_iterations, tolerance)
+    x = conjugate_gradient(lambda v: pull(push(v[0]) / n)[None], b[None], max_iterations, tolerance, damping)
     return x[0]

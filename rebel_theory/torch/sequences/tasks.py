@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from rebel_theory.arrays import FloatArray
 from rebel_theory.problems import InvalidProblemError
 from rebel_theory.problems.base import SelfRunning
 from rebel_theory.torch.sequences.policy import SequencePolicy
@@ -25,14 +27,14 @@ FIRST = 3  # token of the first symbol
 class SequenceTask(SelfRunning):
     """Prompts, and a reward for a prompt and a whole completion; ``rt.run`` takes it as a problem.
 
-    Subclasses give ``n_symbols``, ``max_new_tokens``, ``prompts`` and ``reward``. Tokens 0, 1, 2 are padding, end and
-    separator; symbols follow.
+    Subclasses give ``n_symbols``, ``max_new_tokens``, ``prompt_length``, ``prompts`` and ``reward``.
+    Tokens 0, 1, 2 are padding, end and separator; symbols follow.
     """
 
     n_symbols: int
     max_new_tokens: int
     prompt_length: int
-    optimum: ClassVar[float] = 1.0
+    optimum: float = 1.0
 
     @property
     def vocabulary(self) -> int:
@@ -52,6 +54,19 @@ class SequenceTask(SelfRunning):
     ) -> Tensor:
         """Return the relative rewards r(x, y) - r(x, y'), shape (n,)."""
         return self.reward(prompts, first) - self.reward(prompts, second)
+
+    def compare(self, prompts: Batch, first: Completions, second: Completions, stream: torch.Generator) -> Tensor:
+        """Return which answer is preferred, 1 the first, -1 the second, 0 a tie, shape (n,): the larger reward wins."""
+        return (self.reward(prompts, first) - self.reward(prompts, second)).sign()
+
+    def outcomes(self, prompts: Batch, answers: Completions) -> Tensor:
+        """Return what the record averages over completions, shape (n, m): the reward."""
+        return self.reward(prompts, answers)[:, None].double()
+
+    def gap(self, outcomes: FloatArray) -> FloatArray:
+        """Return the gap (...) of a policy with these mean outcomes (..., m): the optimum less the mean reward."""
+        found: FloatArray = np.asarray(self.optimum - outcomes[..., 0])
+        return found
 
     def policy(
         self, *, width: int = 64, depth: int = 2, heads: int = 4, seed: int = 0, **options: Any
@@ -82,7 +97,8 @@ def agreement(answers: Completions, wanted: Tensor) -> Tensor:
     return ((found == goal) & counted).sum(-1) / counted.sum(-1).clamp_min(1)
 
 
-def _checked(what: str, **least: tuple[int, int]) -> None:
+def checked(what: str, **least: tuple[int, int]) -> None:
+    """Raise InvalidProblemError for every number below the least that is expected."""
     faults = [f"{name} is {value}, expected at least {low}" for name, (value, low) in least.items() if value < low]
     if faults:
         raise InvalidProblemError(what, faults)
@@ -96,7 +112,7 @@ class _DigitTask(SequenceTask):
     n_symbols: int = 5
 
     def __post_init__(self) -> None:
-        _checked(type(self).__name__, length=(self.length, 1), n_symbols=(self.n_symbols, 2))
+        checked(type(self).__name__, length=(self.length, 1), n_symbols=(self.n_symbols, 2))
 
     @property
     def max_new_tokens(self) -> int:  # type: ignore[override]
@@ -160,7 +176,7 @@ class Arithmetic(SequenceTask):
     n_symbols: int = 11
 
     def __post_init__(self) -> None:
-        _checked("Arithmetic", length=(self.length, 1), n_symbols=(self.n_symbols, 3))
+        checked("Arithmetic", length=(self.length, 1), n_symbols=(self.n_symbols, 3))
 
     @property
     def max_new_tokens(self) -> int:  # type: ignore[override]
@@ -203,7 +219,7 @@ class Grammar(SequenceTask):
     kinds: int = 2
 
     def __post_init__(self) -> None:
-        _checked("Grammar", length=(self.length, 2), kinds=(self.kinds, 1))
+        checked("Grammar", length=(self.length, 2), kinds=(self.kinds, 1))
 
     @property
     def n_symbols(self) -> int:  # type: ignore[override]
@@ -261,7 +277,7 @@ class TargetStyle(SequenceTask):
     kinds: int = 3
 
     def __post_init__(self) -> None:
-        _checked("TargetStyle", length=(self.length, 1), kinds=(self.kinds, 1), n_symbols=(self.n_symbols, self.kinds))
+        checked("TargetStyle", length=(self.length, 1), kinds=(self.kinds, 1), n_symbols=(self.n_symbols, self.kinds))
 
     @property
     def max_new_tokens(self) -> int:  # type: ignore[override]
