@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rebel_theory.arrays import FloatArray
 from rebel_theory.problems import InvalidProblemError
@@ -87,13 +87,14 @@ class SequenceTask(SelfRunning):
 
 
 def agreement(answers: Completions, wanted: Tensor) -> Tensor:
-    """Return the share of places at which an answer, its end included, is the wanted one (n, K), padded; shape (n,)."""
-    width = max(answers.tokens.shape[1], wanted.shape[1])
-    found = torch.nn.functional.pad(
-        answers.tokens.masked_fill(~answers.mask, PAD), (0, width - answers.tokens.shape[1])
+    """Return the share of places, of the longer of both, at which answers are the wanted ones (n, K), padded; (n,)."""
+    width, blank = max(answers.tokens.shape[1], wanted.shape[1]), -1  # a padding token that was said is a wrong one
+    found = nn.functional.pad(
+        answers.tokens.masked_fill(~answers.mask, blank), (0, width - answers.tokens.shape[1]), value=blank
     )
-    goal = torch.nn.functional.pad(wanted.to(found.device), (0, width - wanted.shape[1]), value=PAD)
-    counted = (found != PAD) | (goal != PAD)
+    wanted = wanted.to(found.device)
+    goal = nn.functional.pad(wanted.masked_fill(wanted == PAD, blank), (0, width - wanted.shape[1]), value=blank)
+    counted = (found != blank) | (goal != blank)
     return ((found == goal) & counted).sum(-1) / counted.sum(-1).clamp_min(1)
 
 

@@ -31,9 +31,12 @@ class CausalTransformer(nn.Module):
         self.norm = nn.LayerNorm(width, dtype=dtype)
         self.head = nn.Linear(width, vocabulary, bias=False, dtype=dtype)
         generator = torch.Generator().manual_seed(seed)
-        for p in self.parameters():
+        for name, p in self.named_parameters():
             if p.ndim > 1:
-                nn.init.normal_(p, std=0.02 if p.shape[0] == vocabulary else p.shape[-1] ** -0.5, generator=generator)
+                std = 0.02 if name in ("embed.weight", "head.weight") else p.shape[-1] ** -0.5
+                nn.init.normal_(p, std=std, generator=generator)
+            elif name.endswith("bias"):  # or torch's global stream would fill them
+                nn.init.zeros_(p)
 
     def forward(self, tokens: Tensor, mask: Tensor, cache: Cache | None = None) -> tuple[Tensor, Cache]:
         """Return (logits (n, L, V), cache)."""
