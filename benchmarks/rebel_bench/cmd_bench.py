@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -21,8 +22,9 @@ class Bench:
     machine. The exit code is 1 if plain NumPy and ours disagree, 2 for a wrong option; a target that is missed
     is reported, and is no error.
 
-    Suites: batches, counted, evaluation, exact, games, linear, optimal, regression, sampling, sparse,
-    updates.
+    Suites: batches, counted, evaluation, exact, games, linear, neural, optimal, regression, sampling,
+    sparse, updates. The suite neural (REBEL, PPO, RLOO, GRPO, REINFORCE and DPO on completions; it needs PyTorch)
+    is a study of its own, run when it is named.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
@@ -30,6 +32,8 @@ class Bench:
   rebel-theory bench sampling optimal --repeats 15
   rebel-theory bench --suite games --json > games.json
   rebel-theory bench --scale paper         the sizes of the documentation: ten minutes, 6 GB of memory
+  rebel-theory bench --suite neural        neural policies over completions, tiny
+  rebel-theory bench --suite neural --scale paper --device cuda    a transformer of 25 million parameters
   pip install 'rebel-theory[bench]'        the peers"""
 
     suites: Annotated[
@@ -45,6 +49,10 @@ class Bench:
     """Sizes: minutes, or those of the documentation."""
     repeats: int = 5
     """Rounds of every case, at least 5; the median of them is reported."""
+    device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = field(
+        default_factory=lambda: os.environ.get("REBEL_DEVICE", "cpu")
+    )
+    """Where neural policies run: cpu or cuda."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on stdout instead of a table."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 OURS = "ours"
@@ -105,8 +106,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A named list of plans; ``plans`` takes the scale."""
+    """A named list of plans; ``plans`` takes the scale.
+
+    A suite may be a study instead, which is run when it is named alone: scale, device, folder, whether to draw, and
+    whether to print JSON are its arguments, and it keeps and prints what it found.
+    """
 
     name: str
     title: str
     plans: Callable[[SpeedScale], Sequence[Plan]] = field(repr=False)
+    study: Callable[[SpeedScale, str, Path, bool, bool], None] | None = field(default=None, repr=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rebel_bench.atomic import require_writable, whole_file
 from rebel_bench.errors import UserError
 from rebel_bench.speed import discover, report
+from rebel_bench.speed.case import Suite
 from rebel_bench.speed.machine import load, machine
 from rebel_bench.speed.measure import LEAST_REPEATS, Row, measure
 from rebel_bench.speed.targets import verdicts
@@ -33,17 +35,21 @@ def execute(options: Bench) -> int:
         raise UserError(f"--repeats {options.repeats}: expected at least {LEAST_REPEATS}, medians of fewer mean little")
     folder = options.out / "speed"
     require_writable(folder)
+    if _studied(suites, options, folder):
+        return 0
+    suites = tuple(suite for suite in suites if suite.study is None)
     plans = [(suite.name, plan) for suite in suites for plan in suite.plans(options.scale)]
     about = machine()  # the load before ours
     rows: list[Row] = []
-    with _progress(len(plans)) as tell:
+    with progress(len(plans)) as tell:
         for name, plan in plans:
             tell(f"{name}: {plan.name}")
             rows.extend(measure(name, plan, repeats=options.repeats))
             gc.collect()  # gigabytes may hang in cycles
     about["load_after"] = load()
     found = verdicts(rows)
-    which = "all" if len(suites) == len(known) else "+".join(suite.name for suite in suites)
+    timed = [suite for suite in known.values() if suite.study is None]
+    which = "all" if len(suites) == len(timed) else "+".join(suite.name for suite in suites)
     path = folder / f"{which}.{options.scale}"
     frame = pd.DataFrame([asdict(row) for row in rows])
     result = report.as_object(rows, found, about, options.scale)
@@ -60,6 +66,21 @@ def execute(options: Bench) -> int:
     return 1 if any(row.status == "differs" and row.side.startswith(("NumPy", "ours")) for row in rows) else 0
 
 
+def _studied(suites: tuple[Suite, ...], options: Bench, folder: Path) -> bool:
+    """Run a study that is named, and return whether one was; among all suites it is left out."""
+    named = options.suites or options.suite
+    studies = [suite for suite in suites if suite.study is not None] if named else []
+    if options.device != os.environ.get("REBEL_DEVICE", "cpu") and not studies:
+        raise UserError(f"--device {options.device}: only the suite neural uses it, add --suite neural")
+    if not studies:
+        return False
+    if len(suites) > 1:
+        raise UserError(f"the suite {studies[0].name} is a study of its own: name it alone")
+    assert studies[0].study is not None
+    studies[0].study(options.scale, options.device, folder, options.figures, options.json)
+    return True
+
+
 def _keep(result: dict[str, Any], path: Path) -> Path:
     with whole_file(path) as temporary:
         temporary.write_text(json_text(result) + "\n", encoding="utf-8")
@@ -73,7 +94,7 @@ def _store(frame: pd.DataFrame, path: Path) -> Path:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
+def progress(total: int) -> Iterator[Callable[[str], None]]:
     """Yield what to call before each case: a bar on a terminal's stderr, a line a case in a log."""
     console = Console(stderr=True, markup=False, highlight=False)
     if not console.is_terminal:

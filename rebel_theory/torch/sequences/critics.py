@@ -64,6 +64,8 @@ class ValueCritic:
         Full-batch steps of Adam a batch, and their size; Adam's moments are kept. ``forgetting`` has no part in it.
     seed : int
         Of the first weights.
+    micro_batch : int, optional
+        Prompts a pass, that of the policy by default; it changes nothing but memory.
     """
 
     body: Literal["bag", "policy"] = "bag"
@@ -71,6 +73,7 @@ class ValueCritic:
     steps: int = 8
     lr: float = 1e-2
     seed: int = 0
+    micro_batch: int | None = None
     _net: nn.Module | None = field(default=None, repr=False)
     _memory: dict[str, Any] | None = field(default=None, repr=False)
 
@@ -96,7 +99,11 @@ class ValueCritic:
             if not name.startswith("body"):
                 fresh = torch.randn(p.shape, generator=draws, dtype=torch.float64) * p.shape[-1] ** -0.5 * (p.ndim > 1)
                 p.data.copy_(fresh)
-        return replace(self, _net=net, _memory=None)
+        return replace(self, micro_batch=self.micro_batch or policy.micro_batch, _net=net, _memory=None)
+
+    def _parts(self, prompts: Batch) -> list[slice]:
+        size = self.micro_batch or len(prompts)
+        return [slice(low, low + size) for low in range(0, len(prompts), size)]
 
     def value(self, prompts: Batch) -> Tensor:
         """Return the expected reward of each prompt, shape (n,), differentiable."""
@@ -108,7 +115,8 @@ class ValueCritic:
     def values(self, prompts: Batch) -> FloatArray:
         """Return the expected reward of each prompt, shape (n,)."""
         with torch.no_grad():
-            found: FloatArray = self.value(prompts).double().cpu().numpy()
+            parts = [self.value(prompts.rows(part)) for part in self._parts(prompts)]
+        found: FloatArray = torch.cat(parts).double().cpu().numpy()
         return found
 
     def updated(self, seen: Any, forgetting: float) -> ValueCritic:
@@ -122,8 +130,9 @@ class ValueCritic:
         target = torch.as_tensor(seen.signal.reshape(-1), device=prompts.tokens.device)
         for _ in range(self.steps):
             method.zero_grad()
-            value = critic.value(prompts)
-            torch.autograd.backward(((value - target.to(value.dtype)) ** 2).mean())
+            for part in self._parts(prompts):
+                value = critic.value(prompts.rows(part))
+                torch.autograd.backward(((value - target[part].to(value.dtype)) ** 2).sum() / len(target))
             method.step()
         return replace(critic, _memory=method.state_dict())
 

@@ -71,13 +71,13 @@ class SequenceTask(SelfRunning):
     def policy(
         self, *, width: int = 64, depth: int = 2, heads: int = 4, seed: int = 0, **options: Any
     ) -> SequencePolicy:
-        """Return a small transformer for the task; ``options`` go to SequencePolicy, ``dtype`` to the module."""
-        dtype = options.pop("dtype", torch.float32)
+        """Return a small transformer; ``dtype`` and ``device`` are the module's, other options SequencePolicy's."""
+        dtype, device = options.pop("dtype", torch.float32), options.pop("device", "cpu")
         module = CausalTransformer(
             self.vocabulary, width=width, depth=depth, heads=heads, dtype=dtype, seed=seed,
             max_length=self.prompt_length + self.max_new_tokens,
         )  # fmt: skip
-        return SequencePolicy(module, eos=EOS, pad=PAD, max_new_tokens=self.max_new_tokens, **options)
+        return SequencePolicy(module.to(device), eos=EOS, pad=PAD, max_new_tokens=self.max_new_tokens, **options)
 
     def run(self, algorithm: Any, **options: Any) -> Trace:
         """Return the trace of a run, by :func:`rebel_theory.torch.sequences.loop.train`."""

@@ -1,0 +1,152 @@
+"""The race: all methods in turns, iteration by iteration; the clock runs in their steps only."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rebel_bench.speed.neural.sizes import METHODS, Setting, Size
+
+TUNING_SEED = 1_000_003  # apart from those of the race, which are 0, 1, ...
+MEASURED = 3  # iterations of the look at memory
+
+
+class Runner:
+    """One method on one task: a policy, an oracle, and a clock."""
+
+    def __init__(self, size: Size, task: Any, method: str, setting: Setting, seed: int, device: str) -> None:
+        from rebel_theory.torch.sequences.oracle import SequenceOracle
+
+        self.size, self.task, self.seed = size, task, seed
+        self.algorithm = METHODS[method].make(setting)
+        policy = size.policy(task, seed, setting, device)
+        self.oracle = SequenceOracle(task, size.n_pairs, seed, policy.device)
+        self.state = self.algorithm.init(policy)
+
+    def step(self) -> float:
+        """Return the seconds of one iteration, sampling and update."""
+        self._wait()
+        begun = time.perf_counter()
+        self.state = self.algorithm.step(self.state, self.oracle)
+        self._wait()
+        return time.perf_counter() - begun
+
+    def reward(self) -> float:
+        """Return the mean reward on the evaluation's prompts, off the clock."""
+        from rebel_theory.torch.sequences.loop import evaluate
+
+        return float(evaluate(self.task, self.state.policy, self.size.n_evaluation, self.seed)[0][0])
+
+    def _wait(self) -> None:
+        if self.state.policy.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize()
+
+
+def race(size: Size, task: Any, settings: Mapping[str, Setting], seed: int, device: str) -> pd.DataFrame:
+    """Return one row an iteration of every method: queries, seconds of this and of all iterations, mean reward."""
+    runners = {m: Runner(size, task, m, s, seed, device) for m, s in settings.items()}
+    rows: list[dict[str, Any]] = []
+    spent = dict.fromkeys(runners, 0.0)
+    for m, runner in runners.items():
+        rows.append({"method": m, "iteration": 0, "queries": 0.0, "step": np.nan, "seconds": 0.0,
+                     "reward": runner.reward()})  # fmt: skip
+    for t in range(1, size.n_iterations + 1):
+        for m, runner in runners.items():
+            step = runner.step()
+            spent[m] += step
+            rows.append({"method": m, "iteration": t, "queries": float(runner.oracle.spent), "step": step,
+                         "seconds": spent[m], "reward": runner.reward()})  # fmt: skip
+    return pd.DataFrame(rows).assign(task=type(task).__name__, seed=seed)
+
+
+def tuned(size: Size, task: Any, device: str, tell: Callable[[str], None]) -> tuple[dict[str, Setting], pd.DataFrame]:
+    """Return each method's best setting by the mean reward over the last third of a run, and all the scores."""
+    rows = []
+    for i in range(4):
+        settings = {m: size.settings(m)[i] for m in METHODS}
+        tell(f"{type(task).__name__}: tuning {i + 1} of 4")
+        try:
+            found = race(size, task, settings, TUNING_SEED, device)
+        except FloatingPointError:  # a step that is too large for one ends them all: one by one, then
+            found = pd.concat([_alone(size, task, m, s, device) for m, s in settings.items()])
+        late = found[found["iteration"] > 2 * size.n_iterations / 3].groupby("method")["reward"].mean()
+        for m, s in settings.items():
+            rows.append({"task": type(task).__name__, "method": m, "setting": str(s), "choice": i,
+                         "score": float(late.get(m, -np.inf))})  # fmt: skip
+    scores = pd.DataFrame(rows)
+    best = scores.loc[scores.groupby("method")["score"].idxmax()].set_index("method")["choice"]
+    return {m: size.settings(m)[int(best[m])] for m in METHODS}, scores
+
+
+def _alone(size: Size, task: Any, method: str, setting: Setting, device: str) -> pd.DataFrame:
+    try:
+        return race(size, task, {method: setting}, TUNING_SEED, device)
+    except FloatingPointError:
+        return pd.DataFrame({"method": [], "iteration": [], "reward": []})
+
+
+def at_edge(size: Size, method: str, setting: Setting) -> bool:
+    """Return whether a better step of Adam may lie beyond the grid."""
+    tried = sorted(s.lr for s in size.settings(method))
+    return not METHODS[method].functional and setting.lr in (tried[0], tried[-1])
+
+
+def peak_memory(size: Size, task: Any, method: str, setting: Setting, device: str) -> float:
+    """Return the peak bytes of torch's tensors in a few iterations of a method that runs alone."""
+    import torch
+
+    runner = Runner(size, task, method, setting, 0, device)
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(MEASURED):
+            runner.step()
+        return float(torch.cuda.max_memory_allocated())
+    from torch.profiler import ProfilerActivity, profile
+
+    runner.step()
+    held = _held(runner.state)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        runner.step()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trace.json"
+        record.export_chrome_trace(str(file))
+        events = json.loads(file.read_text())["traceEvents"]
+    changes = [(e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]"]
+    grown = np.cumsum([change for _, change in sorted(changes, key=lambda pair: pair[0])])
+    return held + float(max(grown.max(), 0))
+
+
+def _held(state: Any) -> float:
+    """Return the bytes of the tensors that a state keeps between iterations, each storage once."""
+    import torch
+
+    found: dict[int, int] = {}
+    seen: set[int] = set()
+    stack = [state]
+    while stack:
+        item = stack.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, torch.Tensor):
+            found[item.untyped_storage().data_ptr()] = item.untyped_storage().nbytes()
+        elif isinstance(item, torch.nn.Module):
+            stack += [*item.parameters(), *item.buffers()]
+        elif isinstance(item, dict):
+            stack += item.values()
+        elif isinstance(item, list | tuple):
+            stack += item
+        elif hasattr(item, "__dataclass_fields__"):
+            stack += [getattr(item, name) for name in item.__dataclass_fields__]
+        elif hasattr(item, "__dict__"):
+            stack += vars(item).values()
+    return float(sum(found.values()))

@@ -1,0 +1,88 @@
+"""The table and the figure of the neural suite."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from rebel_bench.speed.measure import in_units
+from rebel_bench.style import OKABE_ITO, Venue, figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LEGEND = (
+    "time: sampling and update of one iteration, median [quartiles] over the race, in which all take turns; ratio: "
+    "over REBEL's of the same turn; reward: mean over the seeds of the last tenth of the iterations (least to most); "
+    "all spend the same queries; in time: when the quickest method is through; *: at the edge of the settings tried"
+)
+_STYLES: dict[str, dict[str, Any]] = {
+    "REBEL": {"color": OKABE_ITO["blue"], "linestyle": "-", "linewidth": 2.2, "zorder": 3},
+    "PPO": {"color": OKABE_ITO["vermillion"], "linestyle": (0, (5, 2)), "linewidth": 1.4},
+    "RLOO": {"color": OKABE_ITO["black"], "linestyle": (0, (1, 1.5)), "linewidth": 1.4},
+    "GRPO": {"color": OKABE_ITO["orange"], "linestyle": (0, (5, 1.5, 1, 1.5)), "linewidth": 1.4},
+    "REINFORCE": {"color": OKABE_ITO["sky"], "linestyle": "-", "linewidth": 1.1},
+    "DPO": {"color": OKABE_ITO["green"], "linestyle": (0, (3, 1, 1, 1, 1, 1)), "linewidth": 1.4},
+}
+
+
+def print_table(rows: pd.DataFrame, about: Mapping[str, Any], files: Sequence[Path]) -> None:
+    """Print a table a task, what the columns mean, the device, and the files."""
+    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 150)
+    for task, part in rows.groupby("task", sort=False):
+        table = Table("method", title=f"{task}: {part['queries'].max():,.0f} queries", title_justify="left")
+        for name in ("time", "ratio", "peak memory", "reward", f"in {in_units(part['seconds'].iloc[0])}"):
+            table.add_column(name, justify="right")
+        table.add_column("setting")
+        for row in part.to_dict("records"):
+            low, high = in_units(row["step_low"]), in_units(row["step_high"])
+            table.add_row(
+                row["method"], f"{in_units(row['step'])} [{low}, {high}]", f"{row['ratio']:.2f}",
+                f"{row['peak_bytes'] / 2**20:,.1f} MiB",
+                f"{row['reward']:.3f} ({row['reward_low']:.3f} to {row['reward_high']:.3f})",
+                f"{row['reward_in_time']:.3f}", row["setting"] + "*" * row["edge"],
+            )  # fmt: skip
+        console.print(table)
+    console.print(LEGEND, soft_wrap=True)
+    console.print(
+        f"{about['device']}; a transformer of {about['parameters']:,} parameters; {about['n_seeds']} seeds; memory: "
+        f"{about['memory']}; load {about['load']:g}",
+        soft_wrap=True,
+    )
+    for file in files:
+        console.print(str(file), soft_wrap=True)
+
+
+def draw(curves: pd.DataFrame, path: Path, venue: Venue = "neurips") -> tuple[Path, Path]:
+    """Write PNG and PDF and return their paths: reward against queries above, against seconds below."""
+    tasks = list(curves["task"].unique())
+    with figure(venue, (2, len(tasks))) as fig:
+        fig.set_layout_engine("constrained")
+        for j, task in enumerate(tasks):
+            part = curves[curves["task"] == task]
+            for i, (axis, label) in enumerate(
+                (("queries", "queries"), ("seconds", "seconds, evaluation off the clock"))
+            ):
+                ax = fig.add_subplot(2, len(tasks), i * len(tasks) + j + 1)
+                _panel(ax, part, axis)
+                ax.set(xlabel=label, ylim=(0, 1.02), title=task if i == 0 else "")
+                if j == 0:
+                    ax.set_ylabel("mean reward")
+        handles, labels = fig.axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        return save(fig, path)
+
+
+def _panel(ax: Axes, part: pd.DataFrame, axis: str) -> None:
+    for method, rows in part.groupby("method", sort=False):
+        by = rows.groupby("iteration")
+        x, mean = by[axis].mean(), by["reward"].mean()
+        style = _STYLES[str(method)]
+        ax.plot(x, mean, label=str(method), **style)
+        ax.fill_between(x, by["reward"].min(), by["reward"].max(), color=style["color"], alpha=0.12, linewidth=0)

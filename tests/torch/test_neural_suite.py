@@ -1,0 +1,126 @@
+"""``rebel-theory bench --suite neural``: equal queries, the clock in the steps only, memory that is seen."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rebel_bench.cli import main
+from rebel_bench.speed.neural import race, sizes, study
+from rebel_theory.torch.sequences import Copy
+
+FULL = sizes.size("quick")
+TINY = replace(
+    FULL, tasks=(Copy(length=1, n_symbols=2),), width=8, depth=1, n_pairs=8, n_iterations=3, n_seeds=2, n_evaluation=8
+)
+
+
+def test_the_command_stores_every_method_at_equal_queries(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "size", lambda scale: TINY)
+    assert main(["bench", "--suite", "neural", "--json", "--out", str(tmp_path), "--no-figures"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in found["rows"]] == list(sizes.METHODS)
+    assert {row["queries"] for row in found["rows"]} == {48.0}
+    assert len(found["tuning"]) == 4 * len(sizes.METHODS)
+    assert found["about"]["parameters"] > 500
+    assert all(row["step"] > 0 and row["peak_bytes"] > 0 for row in found["rows"])
+    curves = pd.read_parquet(tmp_path / "speed" / "neural.quick.parquet")
+    assert len(curves) == len(sizes.METHODS) * 2 * 4
+    first = curves[curves["iteration"] == 0].groupby("seed")["reward"].nunique()
+    assert (first == 1).all()  # all start from one policy
+    for _, part in curves.groupby(["method", "seed"]):
+        np.testing.assert_allclose(part["seconds"], part["step"].fillna(0).cumsum())
+    assert main(["bench", "neural", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in (*sizes.METHODS, "peak memory", "parameters"))
+    assert (tmp_path / "speed" / "neural.quick.png").stat().st_size > 10_000
+
+
+def test_evaluation_is_off_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that an evaluation moves by an hour leaves the steps where they were."""
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    plain = race.Runner.reward
+
+    def slow(self: Any) -> float:
+        now[0] += 3600.0
+        return plain(self)
+
+    monkeypatch.setattr(race.time, "perf_counter", clock)
+    monkeypatch.setattr(race.Runner, "reward", slow)
+    found = race.race(TINY, TINY.tasks[0], {m: TINY.settings(m)[0] for m in sizes.METHODS}, 0, "cpu")
+    assert set(found["step"].dropna()) == {1.0}
+
+
+def test_rows_are_summarised_by_hand() -> None:
+    rows = []
+    for method, step, reward in (("REBEL", 2.0, 0.1), ("PPO", 1.0, 0.05)):
+        for seed in (0, 1):
+            rows += [
+                {"method": method, "task": "Copy", "seed": seed, "iteration": t, "queries": 10.0 * t,
+                 "seconds": step * t, "step": step if t else np.nan, "reward": reward * t + 0.01 * seed}
+                for t in range(11)
+            ]  # fmt: skip
+    rebel, ppo = study.summarised(pd.DataFrame(rows))
+    assert (rebel["step"], rebel["ratio"], ppo["ratio"], ppo["queries"]) == (2.0, 1.0, 0.5, 100.0)
+    assert (rebel["reward"], rebel["reward_low"], rebel["reward_high"]) == pytest.approx((1.005, 1.0, 1.01))
+    assert rebel["seconds"] == 10.0
+    assert (rebel["reward_in_time"], ppo["reward_in_time"]) == pytest.approx((0.505, 0.505))
+
+
+def test_memory_sees_what_a_step_holds() -> None:
+    """A policy of one layer more keeps and needs more."""
+    setting = TINY.settings("PPO")[0]
+    small = race.peak_memory(TINY, TINY.tasks[0], "PPO", setting, "cpu")
+    large = race.peak_memory(replace(TINY, width=32), TINY.tasks[0], "PPO", setting, "cpu")
+    parameters = len(TINY.policy(TINY.tasks[0], 0, setting, "cpu").theta)
+    assert small > 3 * 4 * parameters  # weights and two moments at least
+    assert large > 3 * small
+
+
+def test_every_method_has_four_settings_and_the_large_size_25_million_parameters() -> None:
+    for scale in ("quick", "paper"):
+        size = sizes.size(scale)
+        assert {len(set(size.settings(m))) for m in sizes.METHODS} == {4}
+    with torch.device("meta"):
+        from rebel_theory.torch.sequences.transformer import _Block
+
+        block = _Block(size.width, size.heads, torch.float32)
+    assert size.depth * sum(p.numel() for p in block.parameters()) > 25_000_000
+    edges = [race.at_edge(size, "PPO", s) for s in size.settings("PPO")]
+    assert edges == [True, False, False, True]
+
+
+def test_what_is_wrong_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words, match in (
+        (["neural", "games"], "name it alone"), (["games", "--device", "cuda"], "only the suite neural"),
+        (["neural", "--device", "toaster"], "--device toaster"),
+    ):  # fmt: skip
+        assert main(["bench", *words, "--out", str(tmp_path)]) == 2
+        assert match in capsys.readouterr().err
+    plain = builtins.__import__
+
+    def none(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "torch":
+            raise ImportError(name)
+        return plain(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", none)
+    assert main(["bench", "neural", "--out", str(tmp_path)]) == 2
+    assert "pip install 'rebel-theory[torch]'" in capsys.readouterr().err
