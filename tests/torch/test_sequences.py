@@ -307,7 +307,9 @@ def test_the_value_network_learns_what_prompts_are_worth() -> None:
         for _ in range(6):
             seen = oracle.advantages(policy, Critic(critic.values))
             np.testing.assert_allclose(seen.mean[:, 0], seen.signal[:, 0] - critic.values(seen.prompts), atol=1e-12)
-            critic = critic.updated(seen, 0.1)
+            again = critic.updated(seen, 0.1)
+            critic = critic.updated(seen, 0.1)  # the one before is left as it was, Adam's memory too
+            np.testing.assert_array_equal(again.values(seen.prompts), critic.values(seen.prompts))
             errors.append(float((seen.mean**2).mean()))
         asked = oracle.prompts(200)
         short = asked.mask.sum(-1) == 2
