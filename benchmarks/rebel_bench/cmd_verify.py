@@ -40,6 +40,8 @@ class Verify:
     """Processes."""
     cluster: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = None
     """Run on the cluster at this address (not yet in this version)."""
+    device: str = "cpu"
+    """Where the networks of the claims N1 to N5 are evaluated, such as cuda; the others run on the CPU."""
     fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Measure again what is in --out already."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -57,6 +59,8 @@ class Verify:
 
         if self.cluster is not None:
             raise UserError("--cluster is not yet in this version: leave it out, and use --workers N on one machine")
+        if self.device != "cpu":
+            _use(self.device)
         with one_thread(spawning=False):  # before NumPy loads, so that one worker rounds as many do
             from rebel_bench import tables
             from rebel_bench.atomic import require_writable
@@ -86,3 +90,21 @@ class Verify:
             for outcome in result:
                 render(outcome.claim, outcome.cases, outcome.control_cases, drawings)
         return 0 if result.passed else 1
+
+
+def _use(device: str) -> None:
+    """Make the claims on networks run on a device; raise :class:`UserError` if there is none of that name."""
+    import os
+
+    from rebel_bench.errors import UserError
+    from rebel_bench.fingerprint import DEVICE
+
+    try:
+        import torch
+
+        torch.zeros(1, device=device)
+    except ImportError:
+        raise UserError(f"--device {device} needs PyTorch: run `pip install 'rebel-theory[torch]'`") from None
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device}: torch has no such device here ({str(error).splitlines()[0]})") from None
+    os.environ[DEVICE] = device

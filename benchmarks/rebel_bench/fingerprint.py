@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import platform
 import sys
 import time
@@ -28,6 +29,10 @@ _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 @cache
+
+DEVICE = "REBEL_DEVICE"  # environment variable: reaches worker processes, too
+
+
 def libraries() -> str:
     """Return the versions that rounding depends on, such as ``"python 3.11, numpy 2.3.4, ..."``."""
     words = ["python " + ".".join(platform.python_version_tuple()[:2])]
@@ -36,6 +41,9 @@ def libraries() -> str:
             words.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             words.append(f"{name} none")
+    device = os.environ.get(DEVICE, "cpu")
+    if device != "cpu":  # where the networks of the claims N1 on are evaluated
+        words.append(f"device {device}")
     return ", ".join(words)
 
 

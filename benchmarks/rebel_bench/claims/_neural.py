@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.random import Generator
 
 import rebel_theory as rt
+from rebel_bench.fingerprint import DEVICE
 from rebel_bench.instances import random_preferences, simplex
 from rebel_theory.arrays import FloatArray
 
@@ -20,11 +22,11 @@ N_INPUTS = 3
 
 
 def prepare() -> str:
-    """Return the device of the environment variable REBEL_DEVICE, the CPU by default, where one thread is fastest."""
+    """Return the device that ``verify --device`` chose, the CPU by default, where one thread is fastest."""
     import torch
 
     torch.set_num_threads(1)
-    return os.environ.get("REBEL_DEVICE", "cpu")
+    return os.environ.get(DEVICE, "cpu")
 
 
 def policy(
@@ -34,11 +36,26 @@ def policy(
     import rebel_theory.torch as neural
 
     seed, n_inputs = int(rng.integers(2**31)), contexts.shape[-1]
-    make = {
-        "perceptron": lambda: neural.mlp(n_inputs, n_actions, hidden=(hidden,), seed=seed),
-        "transformer": lambda: neural.transformer(n_inputs, n_actions, width=4, heads=2, seed=seed),
-    }[kind]
-    return neural.TorchPolicy(make().to(prepare()), contexts, **options)
+    if kind == "perceptron":
+        module = neural.mlp(n_inputs, n_actions, hidden=(hidden,), seed=seed)
+    else:
+        module = neural.transformer(n_inputs, n_actions, width=4, heads=2, seed=seed)
+    return neural.TorchPolicy(module.to(prepare()), contexts, **options)
+
+
+def well_posed(draw: Callable[[], TorchPolicy], largest_condition: float) -> TorchPolicy:
+    """Return the first drawn policy (in rows form) whose centred scores have at most a condition number.
+
+    Above it a comparison of two steps tests the arithmetic, not the statement; nothing else is measured before.
+    """
+    while True:
+        found = draw()
+        jacobian = found.jacobian()
+        scores = jacobian - jacobian.mean(axis=-2, keepdims=True)
+        sigma = np.linalg.svd(scores.reshape(-1, scores.shape[-1]), compute_uv=False)
+        positive = sigma[sigma > 1e-10 * sigma[0]]  # a shift of all logits is no direction of the policy
+        if positive[0] <= largest_condition * positive[-1]:
+            return found
 
 
 def problem(rng: Generator, kind: str, s: int, a: int) -> rt.Problem:

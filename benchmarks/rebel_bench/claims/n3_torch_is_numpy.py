@@ -24,7 +24,7 @@ N_UPDATES = {"Exact": 4, "Sampled": 1}
 ALGORITHMS = {"REBEL": rt.Rebel, "NPG": rt.NaturalPolicyGradient, "MD": rt.MirrorDescent}
 
 
-def _instances(rng: Generator, scale: Scale, precision: str) -> pd.DataFrame:
+def _instances(rng: Generator, scale: Scale, precision: str, algorithms: tuple[str, ...]) -> pd.DataFrame:
     """Return the largest total variation between NumPy's and torch's runs, exact and sampled, per run."""
     import torch
 
@@ -46,12 +46,12 @@ def _instances(rng: Generator, scale: Scale, precision: str) -> pd.DataFrame:
             }
             eta = float(10 ** rng.uniform(-1, 0.5))
             for name, (ours, theirs) in classes.items():
-                for label, make in ALGORITHMS.items():
+                for label in algorithms:
                     for oracle in (rt.Exact(), rt.Sampled(200)):
                         seen = type(oracle).__name__
                         how: dict[str, Any] = {"n_iterations": N_UPDATES[seen], "oracle": oracle, "keep_policies": True}
-                        one = rt.run(problem, make(eta), policy=ours, **how)
-                        other = rt.run(problem, make(eta), policy=theirs, **how)
+                        one = rt.run(problem, ALGORITHMS[label](eta), policy=ours, **how)
+                        other = rt.run(problem, ALGORITHMS[label](eta), policy=theirs, **how)
                         rows.append(
                             {"case": kind, "class": name, "algorithm": label, "oracle": seen,
                              "step_size": eta, "error": neural.largest_tv(one, other)}
@@ -61,12 +61,12 @@ def _instances(rng: Generator, scale: Scale, precision: str) -> pd.DataFrame:
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
     """Return the distances in double precision."""
-    return _instances(rng, scale, "float64")
+    return _instances(rng, scale, "float64", tuple(ALGORITHMS))
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return them with modules in single precision."""
-    return _instances(rng, scale, "float32").assign(case="single\nprecision")
+    """Return them with modules in single precision; of NPG, whose step needs no stopping rule."""
+    return _instances(rng, scale, "float32", ("NPG",)).assign(case="single\nprecision")
 
 
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:

@@ -17,18 +17,18 @@ from rebel_theory.arrays import FloatArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-S, A = 8, 3
+S, A, HIDDEN = 8, 3, 12
 BETAS = np.array([0.03, 0.1, 0.3, 1.0, 3.0])  # of the reward model's optimum pi_1 exp(r / beta)
 SHARE = 0.5  # of the least gap of the reward model, at most, is what self-play may leave
-ETA = 0.2
+ETA, N_UPDATES = 0.2, 400  # the bound of P1 is ln(A)/(eta T) + eta/2 a side; the measured gap is far below
 
 
-def game(rng: Generator, contexts: FloatArray) -> rt.PreferenceGame:
-    """Return rock-paper-scissors with strengths and lengths of the circle that depend on the context."""
+def games(rng: Generator, contexts: FloatArray, n: int) -> rt.PreferenceGame:
+    """Return n games of rock, paper, scissors whose strengths and lengths of the circle depend on the context."""
     circle = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-    strength = 0.6 * np.tanh(contexts @ rng.standard_normal((neural.N_INPUTS, A)))  # (S, A)
-    turn = 1.0 + 0.5 * np.tanh(contexts @ rng.standard_normal(neural.N_INPUTS))  # (S,)
-    scores = strength[:, :, None] - strength[:, None, :] + turn[:, None, None] * circle
+    strength = 0.6 * np.tanh(contexts @ rng.standard_normal((n, neural.N_INPUTS, A)))  # (n, S, A)
+    turn = 1.0 + 0.5 * np.tanh(contexts @ rng.standard_normal((n, neural.N_INPUTS, 1)))  # (n, S, 1)
+    scores = strength[..., :, None] - strength[..., None, :] + turn[..., None] * circle
     return rt.PreferenceGame(1 / (1 + np.exp(-scores)))
 
 
@@ -37,29 +37,26 @@ def _instances(rng: Generator, scale: Scale, self_play: bool) -> pd.DataFrame:
     from rebel_theory.torch import GaussNewton
 
     neural.prepare()
-    rows = []
-    n_updates = scale.cases(quick=150, paper=400, full=2_000)
-    for i in range(scale.cases(quick=4, paper=20, full=200)):
-        x = neural.contexts(rng, S)
-        circular = game(rng, x)
-        policy = neural.policy(rng, "perceptron", x, A, solver=GaussNewton(max_iterations=60, tolerance=1e-8))
-        # the same network, fitted to the preferences by maximum likelihood
-        model = rt.run(circular, rt.Dpo(1 / BETAS, base="uniform"), n_iterations=1, policy=policy)
-        best = float(model.gap[0, :, -1].min())
-        if self_play:
-            trace = rt.run(circular, rt.Rebel(ETA), n_iterations=n_updates, policy=policy)
-            value = float(trace.average_gap[0, -1])
-        else:
-            # rewards instead of opponents: each answer's mean win over uniform ones
-            payoff = (2 * circular.preference - 1).mean(axis=-1)
-            fitted = rt.run(
-                rt.ContextualBandit(payoff), rt.Rebel(ETA), n_iterations=n_updates, policy=policy, keep_policies=True
-            )
-            assert fitted.probs is not None
-            value = float(rt.duality_gap(circular, fitted.probs[0].mean(axis=0)))
-        first = float(model.gap[0, 0, 0])
-        rows.append({"instance": i, "value": value, "bound": SHARE * best, "reward_model": best, "first_gap": first})
-    return pd.DataFrame(rows)
+    n = scale.cases(quick=6, paper=40, full=400)
+    x = neural.contexts(rng, S)
+    circular = games(rng, x, n)
+    how = GaussNewton(max_iterations=60, tolerance=1e-8)
+    policy = neural.policy(rng, "perceptron", x, A, HIDDEN, solver=how)
+    # the same network, fitted to the preferences by maximum likelihood
+    model = rt.run(circular, rt.Dpo(1 / BETAS[:, None], base="uniform"), n_iterations=1, policy=policy).gap[0]
+    best = model[..., -1].min(axis=0)  # (n,)
+    if self_play:
+        value = rt.run(circular, rt.Rebel(ETA), n_iterations=N_UPDATES, policy=policy).average_gap[0, :, -1]
+    else:
+        # rewards in the place of opponents: each answer's mean win over uniform ones
+        fixed = rt.ContextualBandit((2 * circular.preference - 1).mean(axis=-1))
+        fitted = rt.run(fixed, rt.Rebel(ETA), n_iterations=N_UPDATES, policy=policy, keep_policies=True)
+        assert fitted.probs is not None
+        value = rt.duality_gap(circular, fitted.probs[0].mean(axis=1))
+    return pd.DataFrame(
+        {"instance": np.arange(n), "value": value, "bound": SHARE * best, "reward_model": best,
+         "first_gap": model[0, :, 0]}
+    )  # fmt: skip
 
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
