@@ -22,6 +22,8 @@ from pathlib import Path
 
 from rebel_bench.errors import ClaimError
 
+DEVICE = "REBEL_DEVICE"  # environment variable: reaches worker processes, too
+
 _WHOLE = ("rebel_theory", "rebel_envs")  # used through their top: everything may matter
 _INSTALLED = {"site-packages", "dist-packages"}
 _LIBRARIES = ("numpy", "scipy", "numba")
@@ -29,10 +31,6 @@ _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 @cache
-
-DEVICE = "REBEL_DEVICE"  # environment variable: reaches worker processes, too
-
-
 def libraries() -> str:
     """Return the versions that rounding depends on, such as ``"python 3.11, numpy 2.3.4, ..."``."""
     words = ["python " + ".".join(platform.python_version_tuple()[:2])]
