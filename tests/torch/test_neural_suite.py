@@ -103,6 +103,7 @@ def test_every_method_has_four_settings_and_the_large_size_25_million_parameters
     assert size.depth * sum(p.numel() for p in block.parameters()) > 25_000_000
     edges = [race.at_edge(size, "PPO", s) for s in size.settings("PPO")]
     assert edges == [True, False, False, True]
+    assert race.at_edge(size, "REBEL", size.settings("REBEL")[0])
 
 
 def test_what_is_wrong_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
     rows, frame = pd.DataFrame(summary), pd.concat(curves, ignore_index=True)
     first = size.policy(size.tasks[0], 0, size.settings("PPO")[0], "cpu")
     about = {
-        **machine(), "device": name, "parameters": len(first.theta),
+        **machine(), "device": name, "torch": version("torch"), "scale": scale, "parameters": len(first.theta),
         "memory": "peak of CUDA's allocator" if device.startswith("cuda") else "peak of torch's CPU tensors (profiler)",
         **{k: getattr(size, k) for k in ("n_pairs", "n_iterations", "n_seeds", "n_evaluation", "steps", "value_body")},
     }  # fmt: skip
