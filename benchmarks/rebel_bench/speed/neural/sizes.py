@@ -98,5 +98,6 @@ def size(scale: SpeedScale) -> Size:
         )  # fmt: skip
     return Size(
         (Copy(length=8, n_symbols=10), Arithmetic(length=3), TargetStyle(length=12, n_symbols=24)), width=512, depth=8,
-        heads=8, n_pairs=256, n_iterations=100, n_seeds=3, n_evaluation=512, rates=(1e-5, 3e-5, 1e-4, 3e-4), value_body="policy",
+        heads=8, n_pairs=256, n_iterations=100, n_seeds=3, n_evaluation=512, rates=(1e-5, 3e-5, 1e-4, 3e-4),
+        value_body="policy",
     )  # fmt: skip
