@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from rebel_bench.cli import main
-from rebel_bench.speed.neural import race, sizes, study
+from rebel_bench.speed.neural import race, show, sizes, study
 from rebel_theory.torch.sequences import Copy
 
 FULL = sizes.size("quick")
@@ -125,3 +125,17 @@ def test_what_is_wrong_is_named(
     monkeypatch.setattr(builtins, "__import__", none)
     assert main(["bench", "neural", "--out", str(tmp_path)]) == 2
     assert "pip install 'rebel-theory[torch]'" in capsys.readouterr().err
+
+
+def test_the_page_shows_the_stored_run() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    run = json.loads((docs / "images" / "neural.json").read_text(encoding="utf-8"))
+    shown = show.markdown(pd.DataFrame(run["rows"]), run["about"])
+    assert shown in (docs / "torch-neural.md").read_text(encoding="utf-8")
+    curves = pd.read_csv(docs / "images" / "neural.csv")
+    assert curves.groupby("method")["queries"].max().nunique() == 1
+    for row in run["rows"]:  # the table is that of the curves, to the digits of the file
+        part = curves[(curves["task"] == row["task"]) & (curves["method"] == row["method"])]
+        late = part[part["iteration"] > 0.9 * part["iteration"].max()]
+        assert late["reward"].mean() == pytest.approx(row["reward"], rel=1e-3)
+        assert part["step"].median() == pytest.approx(row["step"], rel=1e-3)

@@ -33,31 +33,54 @@ _STYLES: dict[str, dict[str, Any]] = {
 }
 
 
+COLUMNS = ("method", "time", "ratio", "peak memory", "reward", "in time", "setting")
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the texts of a method's row, in the order of :data:`COLUMNS`."""
+    low, high = in_units(row["step_low"]), in_units(row["step_high"])
+    return (
+        row["method"], f"{in_units(row['step'])} [{low}, {high}]", f"{row['ratio']:.2f}",
+        f"{row['peak_bytes'] / 2**20:,.1f} MiB",
+        f"{row['reward']:.3f} ({row['reward_low']:.3f} to {row['reward_high']:.3f})",
+        f"{row['reward_in_time']:.3f}", row["setting"] + "*" * row["edge"],
+    )  # fmt: skip
+
+
+def describe(about: Mapping[str, Any]) -> str:
+    """Return the device and the network in one sentence."""
+    return (
+        f"{about['device']}, torch {about['torch']}; a transformer of {about['parameters']:,} parameters; "
+        f"{about['n_seeds']} seeds; memory: {about['memory']}; load {about['load']:g} on {about['cores']} cores"
+    )
+
+
+def title(part: pd.DataFrame) -> str:
+    """Return a task's budgets in words."""
+    return f"{part['task'].iloc[0]}: {part['queries'].max():,.0f} queries, or {in_units(part['seconds'].iloc[0])}"
+
+
 def print_table(rows: pd.DataFrame, about: Mapping[str, Any], files: Sequence[Path]) -> None:
     """Print a table a task, what the columns mean, the device, and the files."""
     console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 150)
-    for task, part in rows.groupby("task", sort=False):
-        table = Table("method", title=f"{task}: {part['queries'].max():,.0f} queries", title_justify="left")
-        for name in ("time", "ratio", "peak memory", "reward", f"in {in_units(part['seconds'].iloc[0])}"):
-            table.add_column(name, justify="right")
-        table.add_column("setting")
+    for _, part in rows.groupby("task", sort=False):
+        table = Table(title=title(part), title_justify="left")
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name in ("method", "setting") else "right")
         for row in part.to_dict("records"):
-            low, high = in_units(row["step_low"]), in_units(row["step_high"])
-            table.add_row(
-                row["method"], f"{in_units(row['step'])} [{low}, {high}]", f"{row['ratio']:.2f}",
-                f"{row['peak_bytes'] / 2**20:,.1f} MiB",
-                f"{row['reward']:.3f} ({row['reward_low']:.3f} to {row['reward_high']:.3f})",
-                f"{row['reward_in_time']:.3f}", row["setting"] + "*" * row["edge"],
-            )  # fmt: skip
+            table.add_row(*cells(row))  # type: ignore[arg-type]
         console.print(table)
-    console.print(LEGEND, soft_wrap=True)
-    console.print(
-        f"{about['device']}; a transformer of {about['parameters']:,} parameters; {about['n_seeds']} seeds; memory: "
-        f"{about['memory']}; load {about['load']:g}",
-        soft_wrap=True,
-    )
-    for file in files:
-        console.print(str(file), soft_wrap=True)
+    for line in (LEGEND, describe(about), *map(str, files)):
+        console.print(line, soft_wrap=True)
+
+
+def markdown(rows: pd.DataFrame, about: Mapping[str, Any]) -> str:
+    """Return the same as Markdown."""
+    lines = [f"Measured by `rebel-theory bench --suite neural --scale {about['scale']}` on: {describe(about)}."]
+    for _, part in rows.groupby("task", sort=False):
+        lines += ["", f"**{title(part)}**", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+        lines += [f"| {' | '.join(cells(row))} |".replace("*", "\\*") for row in part.to_dict("records")]  # type: ignore[arg-type]
+    return "\n".join(lines)
 
 
 def draw(curves: pd.DataFrame, path: Path, venue: Venue = "neurips") -> tuple[Path, Path]:
