@@ -16,6 +16,7 @@ from rebel_theory.pairs import Pairs
 from rebel_theory.policies import ConjugateGradient, FisherSolver
 from rebel_theory.policies.parametric import ParametricPolicy
 from rebel_theory.problems import InvalidProblemError, Problem
+from rebel_theory.problems.base import checking
 from rebel_theory.torch.forms import form_of
 from rebel_theory.torch.solvers import Minimise, RegressionSolver, conjugate_gradient
 from rebel_theory.torch.stacked import Stacked
@@ -64,16 +65,18 @@ class TorchPolicy(ParametricPolicy):
     ) -> None:
         net = module if isinstance(module, Stacked) else Stacked(_copied(module))
         flat = net.first.cpu().numpy() if theta is None else np.asarray(theta)
-        if flat.shape[-1:] != (net.n_parameters,):
-            raise InvalidProblemError(
-                "TorchPolicy", [f"theta has shape {flat.shape}, expected (..., p) with p = {net.n_parameters}"]
+        x = None if contexts is None else np.asarray(contexts, dtype=np.float64)
+        with checking("TorchPolicy") as checks:
+            checks.require(
+                flat.shape[-1:] == (net.n_parameters,),
+                f"theta has shape {flat.shape}, expected (..., p) with p = {net.n_parameters}",
             )
-        if not np.isfinite(flat).all():
-            raise FloatingPointError("an update produced non-finite parameters: reduce the step size")
+            checks.finite("theta", flat, ("i",))
+            if x is not None:
+                checks.finite("contexts", x, ("s", "i"))
         object.__setattr__(self, "_net", net)
         object.__setattr__(self, "theta", frozen(np.asarray(flat, dtype=np.float64)))
         object.__setattr__(self, "solver", Minimise() if solver is None else solver)
-        x = None if contexts is None else np.asarray(contexts, dtype=np.float64)
         object.__setattr__(self, "contexts", x)
 
     @property
@@ -106,6 +109,8 @@ class TorchPolicy(ParametricPolicy):
 
     def with_theta(self, theta: FloatArray) -> Self:
         """Return the policy at other parameters; module and contexts are shared."""
+        if not np.isfinite(theta).all():
+            raise FloatingPointError("an update produced non-finite parameters: reduce the step size")
         return type(self)(self._net, self.contexts, solver=self.solver, theta=theta)
 
     def in_rows(self, problem: Problem) -> Self:
@@ -185,6 +190,7 @@ class TorchPolicy(ParametricPolicy):
         law = self._tensor(np.broadcast_to(frequencies, shape).reshape(-1, *shape[-2:]))
         d = self._tensor(np.broadcast_to(feedback.weights, shape[:-1]).reshape(-1, shape[-2]))[..., None]
         q = self._tensor(np.broadcast_to(feedback.signal, shape).reshape(-1, *shape[-2:]))
+        q = q - (law * q).sum(-1, keepdim=True)  # keeps more digits
         push, pull = self._net.linear(theta, contexts)
 
         def covariance(z: Tensor) -> Tensor:

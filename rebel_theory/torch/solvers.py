@@ -25,18 +25,27 @@ class RegressionSolver(Protocol):
 
 
 def conjugate_gradient(
-    product: Callable[[Tensor], Tensor], b: Tensor, max_iterations: int, tolerance: float, damping: Tensor | float = 0.0
+    product: Callable[[Tensor], Tensor],
+    b: Tensor,
+    max_iterations: int,
+    tolerance: float,
+    damping: Tensor | float = 0.0,
+    stop_early: bool = True,
 ) -> Tensor:
     """Return x with (product + damping) x = b (B, p), each member stopped at ``tolerance`` times its |b|.
 
     Without damping, and started at 0, the iterates stay in the range, so the limit is the minimum-norm solution.
+    Of a right-hand side with a part outside the range, rounding mostly, the iterate of least residual is returned: the
+    later ones run away. ``stop_early=False`` runs ``max_iterations`` rounds, in which members that are done stand still: the same answer
+    without a look at the device.
     """
     x, r = torch.zeros_like(b), b.clone()
     d, norm = r.clone(), (r * r).sum(-1, keepdim=True)
+    best, least = x, norm
     target = max(tolerance, 8 * torch.finfo(b.dtype).eps) ** 2 * norm  # below its rounding a residual only wanders
     for _ in range(max_iterations):
         active = norm > target
-        if not bool(active.any()):
+        if stop_early and not bool(active.any()):
             break
         image = product(d) + damping * d
         curvature = (d * image).sum(-1, keepdim=True)
@@ -45,8 +54,9 @@ def conjugate_gradient(
         x, r = x + step * d, r - step * image
         new = (r * r).sum(-1, keepdim=True)
         d = r + torch.where(good, new / torch.where(norm > 0, norm, 1.0), 0.0) * d
+        best, least = torch.where(new < least, x, best), torch.minimum(new, least)
         norm = torch.where(good, new, torch.zeros_like(norm))  # a direction without curvature ends the member
-    return x
+    return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +74,20 @@ class GaussNewton:
         Of the conjugate gradients; the tolerance is relative to the right-hand side.
     damping
         Added to J^T W J.
+    stop_early
+        End the conjugate gradients when all members are done, for which the host must wait for the device at every
+        iteration. Without, each solve takes exactly ``max_iterations`` and a whole update is queued without waiting:
+        give as many as the class needs, at most its number of parameters.
     """
 
     max_iterations: int = 200
     tolerance: float = 1e-12
     damping: float = 0.0
+    stop_early: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_iterations < 1 or self.tolerance < 0 or self.damping < 0:
+            raise ValueError(f"{self}: expected max_iterations >= 1, tolerance >= 0 and damping >= 0")
 
     def solve_pairs(self, policy: Any, pairs: Any, eta: float) -> Tensor:
         """Return theta + eta times the same on pairs of completions; the damping is added to J^T J / n."""
@@ -81,10 +100,11 @@ class GaussNewton:
     def solve(self, net: Stacked, contexts: Tensor, theta: Tensor, form: PairForm, eta: Tensor) -> Tensor:
         """Return theta + eta (J^T W J + damping)^{-1} J^T m."""
         push, pull = net.linear(theta, contexts)
-        x = conjugate_gradient(
-            lambda v: pull(form.product(push(v))), pull(form.moment), self.max_iterations, self.tolerance, self.damping
-        )
-        return theta + eta[:, None] * x
+        return theta + eta[:, None] * self.invert(lambda v: pull(form.product(push(v))), pull(form.moment))
+
+    def invert(self, product: Callable[[Tensor], Tensor], b: Tensor) -> Tensor:
+        """Return x with (product + damping) x = b by conjugate gradients, shape (B, p)."""
+        return conjugate_gradient(product, b, self.max_iterations, self.tolerance, self.damping, self.stop_early)
 
 
 @dataclass(frozen=True, slots=True)

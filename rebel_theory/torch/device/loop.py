@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rebel_theory.advantages import Baseline, LeaveOneOut
+from rebel_theory.advantages import Baseline
 from rebel_theory.algorithms import Algorithm, MirrorDescent, NaturalPolicyGradient, Rebel, State
+from rebel_theory.algorithms.rloo import Rloo
 from rebel_theory.arrays import FloatArray
 from rebel_theory.oracles import Exact, Oracle, Sampled
-from rebel_theory.policies import Base, ConjugateGradient, Fixed, OnPolicy, Uniform
+from rebel_theory.policies import Base, Fixed, OnPolicy, Uniform
 from rebel_theory.problems import InvalidProblemError
 from rebel_theory.torch.device.policy import DeviceFeedback, DevicePolicy
 from rebel_theory.torch.device.problems import DeviceProblem, Evaluated
@@ -26,7 +27,7 @@ from rebel_theory.trace import Trace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RUNS = (Rebel, NaturalPolicyGradient, MirrorDescent)
+_RUNS = (Rebel, NaturalPolicyGradient, MirrorDescent, Rloo)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,16 +90,12 @@ class DeviceOracle:
         return GraphForm.of(both / rows.shape[-1], net / both.clamp_min(1))
 
     def feedback(self, policy: DevicePolicy) -> DeviceFeedback:
-        """Return the feedback that the algorithm sees; exact, or refused: NPG samples by pairs."""
-        if self.n_pairs is not None:
-            raise InvalidProblemError("run", ["sampled feedback is not there on a device: use Rebel, or Exact()"])
+        """Return the exact feedback."""
         found = self.evaluate(policy)
         return DeviceFeedback(found.weights, found.signal)
 
     def advantages(self, policy: DevicePolicy, baseline: Baseline) -> _Cells:
-        """Return the exact advantages by cell."""
-        if self.n_pairs is not None or not isinstance(baseline, LeaveOneOut):
-            raise InvalidProblemError("run", ["on a device advantages are exact, for RLOO: use Exact()"])
+        """Return the exact advantages by cell, whatever the baseline."""
         found = self.evaluate(policy)
         advantage = found.signal - (policy.probs * found.signal).sum(-1, keepdim=True)
         return _Cells(found.weights[..., None] * policy.probs * advantage)
@@ -120,10 +117,12 @@ def run(
     Parameters
     ----------
     problem, algorithm, n_iterations, n_seeds, seed
-        As in :func:`rebel_theory.run`; REBEL, NPG, mirror descent (KL) and RLOO, exact; REBEL sampled.
+        As in :func:`rebel_theory.run`; REBEL, NPG, mirror descent (KL) and RLOO, exact; sampled, REBEL and NPG with
+        ``fisher="pairs"``. One stream serves the whole batch: a seed's draws depend on how many run beside it.
     policy : TorchPolicy
-        The first policy; leading axes of theta are (n_seeds, batch...). ``Minimise()`` becomes ``GaussNewton()``:
-        nothing here forms a Jacobian.
+        The first policy; leading axes of theta are (n_seeds, batch...). Nothing here forms a Jacobian:
+        ``Minimise()`` becomes ``GaussNewton()``, and the pseudo-inverse that NPG solves with by default becomes
+        conjugate gradients, those of the policy's ``GaussNewton`` if it has one.
     oracle : Exact() or Sampled(n_pairs)
     progress : callable, optional
         Called after every update with a gap of NaN: a number would have to wait for the device.
@@ -134,13 +133,7 @@ def run(
         ``kl`` is NaN and ``bound`` empty; ``probs`` is None.
     """
     oracle = Exact() if oracle is None else oracle
-    if not isinstance(oracle, Exact | Sampled):
-        raise InvalidProblemError("run", [f"{type(oracle).__name__} is not there on a device: Exact() or Sampled(n)"])
-    if not isinstance(policy, TorchPolicy):
-        raise InvalidProblemError("run", ["a device problem needs a TorchPolicy: TorchPolicy(mlp(k, A), contexts)"])
-    if isinstance(algorithm, MirrorDescent) and algorithm.mirror_map != "kl":
-        raise InvalidProblemError("MD", ["on a device the mirror map is 'kl'"])
-    lead = np.broadcast_shapes((n_seeds, *algorithm.eta.shape), policy.theta.shape[:-1])
+    lead = _checked(algorithm, oracle, policy, {"n_iterations": n_iterations, "n_seeds": n_seeds, "seed": seed})
     etas = np.ascontiguousarray(np.broadcast_to(algorithm.eta, lead)).reshape(-1)
     flat = cast("Any", replace(cast("Any", algorithm), step_size=etas))
     start = _start(problem, policy, lead)
@@ -186,6 +179,37 @@ def run(
     )
 
 
+def _checked(algorithm: Algorithm, oracle: Oracle, policy: TorchPolicy, counts: dict[str, int]) -> tuple[int, ...]:
+    """Return the leading axes (seeds, step sizes...) of a run that can be."""
+    problems = [
+        f"{name} is {value}, expected an integer >= {least}"
+        for (name, value), least in zip(counts.items(), (0, 1, 0), strict=True)
+        if int(value) != value or value < least
+    ]
+    what, sampled = type(algorithm).__name__, isinstance(oracle, Sampled)
+    if type(algorithm) not in _RUNS:
+        problems.append(f"{what} is not there on a device: {', '.join(kind.__name__ for kind in _RUNS)}")
+    if type(oracle) not in (Exact, Sampled):
+        problems.append(f"{type(oracle).__name__} is not there on a device: Exact() or Sampled(n_pairs)")
+    if isinstance(algorithm, MirrorDescent) and algorithm.mirror_map != "kl":
+        problems.append(f"mirror_map is {algorithm.mirror_map!r}: on a device it is 'kl'")
+    pairs = isinstance(algorithm, Rebel) or getattr(algorithm, "fisher", None) == "pairs"
+    if sampled and not pairs and type(algorithm) in _RUNS:
+        problems.append(f"{what} is exact on a device: Exact(), or sample by pairs (Rebel, NPG with fisher='pairs')")
+    if not isinstance(policy, TorchPolicy):
+        problems.append("a device problem needs a TorchPolicy: policy=TorchPolicy(mlp(k, A), contexts)")
+    if problems:
+        raise InvalidProblemError("run", problems)
+    own = policy.theta.shape[:-1]
+    try:
+        return np.broadcast_shapes((counts["n_seeds"], *algorithm.eta.shape), own)
+    except ValueError:
+        expected = (counts["n_seeds"], *algorithm.eta.shape)
+        raise InvalidProblemError(
+            "TorchPolicy", [f"theta has leading axes {own}, expected none or (seeds, step sizes...) = {expected}"]
+        ) from None
+
+
 def _start(problem: DeviceProblem, policy: TorchPolicy, lead: tuple[int, ...]) -> DevicePolicy:
     table = problem.table
     contexts = np.eye(problem.n_rows) if policy.contexts is None else policy.contexts
@@ -197,8 +221,9 @@ def _start(problem: DeviceProblem, policy: TorchPolicy, lead: tuple[int, ...]) -
     flat = np.array(np.broadcast_to(policy.theta, (*lead, policy.theta.shape[-1])))
     theta = torch.as_tensor(flat.reshape(-1, flat.shape[-1]), dtype=table.dtype).to(table.device)
     solver = GaussNewton() if isinstance(policy.solver, Minimise) else policy.solver
+    fisher = replace(solver, damping=0.0) if isinstance(solver, GaussNewton) else GaussNewton()
     inputs = torch.as_tensor(np.array(contexts), dtype=table.dtype).to(table.device)
-    start = DevicePolicy(net, inputs, theta, solver, ConjugateGradient(200, 1e-12))
+    start = DevicePolicy(net, inputs, theta, solver, fisher)
     found = start.log_probs.shape[1:]
     if found != (problem.n_rows, problem.n_actions):
         raise InvalidProblemError(
