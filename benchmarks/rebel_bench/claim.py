@@ -55,6 +55,12 @@ _ID = re.compile(r"[A-Z]{1,8}[0-9]{1,6}[a-z]?")  # also a file name, so nothing 
 _LARGEST_FALSE_ALARM = 0.05
 
 
+def _installed(name: str) -> bool:
+    """True for a package; a folder that happens to have the name, and is importable for it, has no origin."""
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One statement that can be checked, in one file.
@@ -111,7 +117,7 @@ class Claim:
     @property
     def missing(self) -> tuple[str, ...]:
         """What of ``requires`` is not installed here."""
-        return tuple(name for name in self.requires if find_spec(name) is None)
+        return tuple(name for name in self.requires if not _installed(name))
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):

@@ -6,7 +6,7 @@ Importing it without PyTorch raises an ImportError that names the command which 
 """
 
 try:
-    import torch as _torch
+    from torch import nn as _nn  # not `import torch`, which finds any folder of that name
 except ImportError as error:
     raise ImportError(
         "rebel_theory.torch needs PyTorch, which is not installed: run `pip install 'rebel-theory[torch]'`, "
@@ -29,4 +29,4 @@ __all__ = [
     "transformer",
 ]
 
-del _torch
+del _nn

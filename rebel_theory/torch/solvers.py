@@ -36,8 +36,8 @@ def conjugate_gradient(
 
     Without damping, and started at 0, the iterates stay in the range, so the limit is the minimum-norm solution.
     Of a right-hand side with a part outside the range, rounding mostly, the iterate of least residual is returned: the
-    later ones run away. ``stop_early=False`` runs ``max_iterations`` rounds, in which members that are done stand still: the same answer
-    without a look at the device.
+    later ones run away. ``stop_early=False`` runs ``max_iterations`` rounds, in which members that are done stand
+    still: the same answer without a look at the device.
     """
     x, r = torch.zeros_like(b), b.clone()
     d, norm = r.clone(), (r * r).sum(-1, keepdim=True)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, jvp, vjp, vmap
 
+from rebel_theory.problems import InvalidProblemError
+
 
 class Stacked:
     """The logits of a module as a function of flat parameters, for a batch of them.
@@ -23,7 +25,9 @@ class Stacked:
         self.module = module
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         if not named:
-            raise ValueError("the module has no parameters that require gradients: nothing can be learned")
+            raise InvalidProblemError(
+                type(module).__name__, ["it has no parameters that require gradients: nothing can be learned"]
+            )
         self._names = [name for name, _ in named]
         self._shapes = [p.shape for _, p in named]
         self._sizes = [p.numel() for _, p in named]

@@ -141,6 +141,7 @@ def run(
     state = flat.init(start)
     eta = start._eta(etas)
     gaps, errors = [bound.evaluate(start).gap], []
+    total, averages = start.probs, [gaps[0]]
     queries = [0]
     for t in range(n_iterations):
         before: Any = state.policy
@@ -151,6 +152,9 @@ def run(
         with torch.no_grad():
             errors.append(pair_loss(form, now.log_probs - before.log_probs, eta) / eta**2)
             gaps.append(bound.evaluate(now).gap)
+            if not problem.linear_gap:
+                total = total + now.probs
+                averages.append(problem.evaluate(total / (t + 2)).gap)
         queries.append(bound.spent)
         if progress is not None:
             progress(t + 1, float("nan"))
@@ -162,11 +166,14 @@ def run(
         return np.ascontiguousarray(array.reshape(*lead, len(rows)))
 
     gap = fetched(gaps)
+    if not np.isfinite(gap).all():
+        t = int(np.argwhere(~np.isfinite(gap))[:, -1].min())
+        raise FloatingPointError(f"update {t} produced a policy without finite probabilities: reduce the step size")
     theta = cast("Any", state.policy).theta.double().cpu().numpy().reshape(*lead, -1)
     return Trace(
         algorithm=algorithm.name,
         gap=gap,
-        average_gap=np.cumsum(gap, -1) / np.arange(1, gap.shape[-1] + 1),
+        average_gap=np.cumsum(gap, -1) / np.arange(1, gap.shape[-1] + 1) if problem.linear_gap else fetched(averages),
         regression_error=fetched(errors),
         kl=np.full(gap.shape, np.nan),
         queries=np.broadcast_to(np.array(queries, dtype=np.float64), gap.shape).copy(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ class DeviceProblem(SelfRunning):
 
     n_rows: int
     n_actions: int
+    linear_gap: ClassVar[bool] = True  # the average's gap is the gaps' average; in a game it is smaller
 
     @property
     @abstractmethod
@@ -113,6 +114,7 @@ class DeviceGame(DeviceProblem):
 
     preference: Tensor
     context_dist: Tensor
+    linear_gap: ClassVar[bool] = False
 
     @property
     def n_rows(self) -> int:  # type: ignore[override]
