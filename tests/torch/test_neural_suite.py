@@ -40,6 +40,7 @@ def test_the_command_stores_every_method_at_equal_queries(
     assert (first == 1).all()  # all start from one policy
     for _, part in curves.groupby(["method", "seed"]):
         np.testing.assert_allclose(part["seconds"], part["step"].fillna(0).cumsum())
+    assert not list((tmp_path / "speed").glob("*.races"))
     assert main(["bench", "neural", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in (*sizes.METHODS, "peak memory", "parameters"))
@@ -66,13 +67,38 @@ def test_evaluation_is_off_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(found["step"].dropna()) == {1.0}
 
 
+def test_an_interrupted_study_goes_on_and_a_finished_one_measures_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    races = race.Races(TINY, "cpu", "toy", tmp_path / "races")
+    settings = {"RLOO": TINY.settings("RLOO")[0]}
+    found = races.run(TINY.tasks[0], settings, 0)
+    monkeypatch.setattr(race, "race", lambda *_: pytest.fail("measured again"))
+    pd.testing.assert_frame_equal(races.run(TINY.tasks[0], settings, 0), found)  # its seconds, too
+    for other in (replace(races, name="another"), replace(races, size=replace(TINY, n_pairs=9))):
+        with pytest.raises(pytest.fail.Exception, match="again"):
+            other.run(TINY.tasks[0], settings, 0)
+    with pytest.raises(pytest.fail.Exception, match="again"):
+        races.run(TINY.tasks[0], settings, 1)
+
+
+def test_a_step_that_is_not_finite_is_refused_and_counted() -> None:
+    setting = sizes.Setting(float("1e300"))
+    found = race.race(TINY, TINY.tasks[0], {"RLOO": setting, "PPO": TINY.settings("PPO")[0]}, 0, "cpu")
+    last = found[found["iteration"] == 3].set_index("method")
+    assert last.loc["RLOO", "refused"] > 0
+    assert last.loc["PPO", "refused"] == 0
+    assert last["queries"].tolist() == [48.0, 48.0]
+    assert np.isfinite(found["reward"]).all()
+
+
 def test_rows_are_summarised_by_hand() -> None:
     rows = []
     for method, step, reward in (("REBEL", 2.0, 0.1), ("PPO", 1.0, 0.05)):
         for seed in (0, 1):
             rows += [
                 {"method": method, "task": "Copy", "seed": seed, "iteration": t, "queries": 10.0 * t,
-                 "seconds": step * t, "step": step if t else np.nan, "reward": reward * t + 0.01 * seed}
+                 "seconds": step * t, "step": step if t else np.nan, "reward": reward * t + 0.01 * seed, "refused": 0}
                 for t in range(11)
             ]  # fmt: skip
     rebel, ppo = study.summarised(pd.DataFrame(rows))

@@ -94,7 +94,8 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "run"
     train("rebel", 2, checkpoint=file)
     for key, n, options, match in (
-        ("ppo", 4, {}, "algorithm 'REBEL'"), ("rebel", 4, {"seed": 1}, "seed 0"), ("rebel", 1, {}, "2 updates"),
+        ("ppo", 4, {}, r"algorithm Rebel\(step_size=2.0"), ("rebel", 4, {"seed": 1}, "seed 0"),
+        ("rebel", 1, {}, "2 updates"),
     ):  # fmt: skip
         with pytest.raises(InvalidProblemError, match=match):
             train(key, n, checkpoint=file, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,8 +119,9 @@ def _one(
     n_evaluation: int, file: Path | None, every: int, progress: Callable[[int, float], None] | None,
 ) -> _Progress:  # fmt: skip
     bound = SequenceOracle(task, oracle.n_pairs, seed, policy.device)
-    run = {"task": type(task).__name__, "algorithm": algorithm.name, "step size": algorithm.eta.tolist(), "seed": seed,
-           "n_pairs": oracle.n_pairs, "n_evaluation": n_evaluation, "parameters": len(policy.theta)}  # fmt: skip
+    run = {"task": _words(task), "algorithm": _words(algorithm), "solver": _words(policy.solver),
+           "critic": _words(policy.critic), "seed": seed, "n_pairs": oracle.n_pairs, "n_evaluation": n_evaluation,
+           "parameters": len(policy.theta)}  # fmt: skip
     done = _restored(file, run, n_iterations)
 
     if done is None:
@@ -165,6 +167,11 @@ def _require_known(algorithm: Algorithm) -> None:
         )
 
 
+def _words(item: Any) -> str:
+    """Return what an object says of itself, but for addresses, which are new in every process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(item))
+
+
 def _write(done: _Progress, file: Path) -> None:
     """Write a checkpoint whole: a temporary file, synced, renamed."""
     import os
@@ -184,7 +191,7 @@ def _restored(file: Path | None, run: dict[str, Any], n_iterations: int) -> _Pro
     if not isinstance(found, _Progress):
         raise InvalidProblemError("checkpoint", [f"{file.name} is not a checkpoint of a run: name another file"])
     faults = [
-        f"{file.name} has {key} {found.run.get(key)!r}, this run {value!r}: name another file"
+        f"{file.name} has {key} {str(found.run.get(key))[:200]}, this run {str(value)[:200]}: name another file"
         for key, value in run.items()
         if found.run.get(key) != value
     ]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from rebel_bench.atomic import whole_file
+from rebel_bench.fingerprint import code_of
 from rebel_bench.speed.neural.sizes import METHODS, Setting, Size
 
 TUNING_SEED = 1_000_003  # apart from those of the race, which are 0, 1, ...
@@ -29,12 +34,16 @@ class Runner:
         policy = size.policy(task, seed, setting, device)
         self.oracle = SequenceOracle(task, size.n_pairs, seed, policy.device)
         self.state = self.algorithm.init(policy)
+        self.refused = 0  # steps
 
     def step(self) -> float:
         """Return the seconds of one iteration, sampling and update."""
         self._wait()
         begun = time.perf_counter()
-        self.state = self.algorithm.step(self.state, self.oracle)
+        try:
+            self.state = self.algorithm.step(self.state, self.oracle)
+        except FloatingPointError:  # parameters that are not finite: the policy stays where it was
+            self.refused += 1
         self._wait()
         return time.perf_counter() - begun
 
@@ -56,42 +65,52 @@ def race(size: Size, task: Any, settings: Mapping[str, Setting], seed: int, devi
     runners = {m: Runner(size, task, m, s, seed, device) for m, s in settings.items()}
     rows: list[dict[str, Any]] = []
     spent = dict.fromkeys(runners, 0.0)
-    for m, runner in runners.items():
-        rows.append({"method": m, "iteration": 0, "queries": 0.0, "step": np.nan, "seconds": 0.0,
-                     "reward": runner.reward()})  # fmt: skip
-    for t in range(1, size.n_iterations + 1):
+    for t in range(size.n_iterations + 1):
         for m, runner in runners.items():
-            step = runner.step()
-            spent[m] += step
+            step = runner.step() if t else np.nan
+            spent[m] += step if t else 0.0
             rows.append({"method": m, "iteration": t, "queries": float(runner.oracle.spent), "step": step,
-                         "seconds": spent[m], "reward": runner.reward()})  # fmt: skip
+                         "seconds": spent[m], "reward": runner.reward(), "refused": runner.refused})  # fmt: skip
     return pd.DataFrame(rows).assign(task=type(task).__name__, seed=seed)
 
 
-def tuned(size: Size, task: Any, device: str, tell: Callable[[str], None]) -> tuple[dict[str, Setting], pd.DataFrame]:
-    """Return each method's best setting by the mean reward over the last third of a run, and all the scores."""
-    rows = []
-    for i in range(4):
-        settings = {m: size.settings(m)[i] for m in METHODS}
-        tell(f"{type(task).__name__}: tuning {i + 1} of 4")
-        try:
-            found = race(size, task, settings, TUNING_SEED, device)
-        except FloatingPointError:  # a step that is too large for one ends them all: one by one, then
-            found = pd.concat([_alone(size, task, m, s, device) for m, s in settings.items()])
-        late = found[found["iteration"] > 2 * size.n_iterations / 3].groupby("method")["reward"].mean()
-        for m, s in settings.items():
-            rows.append({"task": type(task).__name__, "method": m, "setting": str(s), "choice": i,
-                         "score": float(late.get(m, -np.inf))})  # fmt: skip
-    scores = pd.DataFrame(rows)
-    best = scores.loc[scores.groupby("method")["score"].idxmax()].set_index("method")["choice"]
-    return {m: size.settings(m)[int(best[m])] for m in METHODS}, scores
+@dataclass(frozen=True)
+class Races:
+    """Races on one device, each kept in a folder when it is through, so that a study that was interrupted goes on.
 
+    A race is found again by all that it depends on: size, task, settings, seed, device, version of torch, code.
+    """
 
-def _alone(size: Size, task: Any, method: str, setting: Setting, device: str) -> pd.DataFrame:
-    try:
-        return race(size, task, {method: setting}, TUNING_SEED, device)
-    except FloatingPointError:
-        return pd.DataFrame({"method": [], "iteration": [], "reward": []})
+    size: Size
+    device: str
+    name: str
+    folder: Path
+
+    def run(self, task: Any, settings: Mapping[str, Setting], seed: int) -> pd.DataFrame:
+        """Return the race, run or found."""
+        what = (self.size, task, sorted(settings.items()), seed, self.name, version("torch"), code_of(Path(__file__)))
+        file = self.folder / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.parquet"
+        if not file.is_file():
+            found = race(self.size, task, settings, seed, self.device)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(file) as temporary:
+                found.to_parquet(temporary, index=False)
+        return pd.read_parquet(file)
+
+    def tuned(self, task: Any, tell: Callable[[str], None]) -> tuple[dict[str, Setting], pd.DataFrame]:
+        """Return each method's best setting by the mean reward over the last third of a run, and all the scores."""
+        rows = []
+        for i in range(4):
+            settings = {m: self.size.settings(m)[i] for m in METHODS}
+            tell(f"{type(task).__name__}: tuning {i + 1} of 4")
+            found = self.run(task, settings, TUNING_SEED)
+            late = found[found["iteration"] > 2 * self.size.n_iterations / 3].groupby("method")["reward"].mean()
+            for m, s in settings.items():
+                rows.append({"task": type(task).__name__, "method": m, "setting": str(s), "choice": i,
+                             "score": float(late[m])})  # fmt: skip
+        scores = pd.DataFrame(rows)
+        best = scores.loc[scores.groupby("method")["score"].idxmax()].set_index("method")["choice"]
+        return {m: self.size.settings(m)[int(best[m])] for m in METHODS}, scores
 
 
 def at_edge(size: Size, method: str, setting: Setting) -> bool:

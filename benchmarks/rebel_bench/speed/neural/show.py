@@ -43,7 +43,8 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["method"], f"{in_units(row['step'])} [{low}, {high}]", f"{row['ratio']:.2f}",
         f"{row['peak_bytes'] / 2**20:,.1f} MiB",
         f"{row['reward']:.3f} ({row['reward_low']:.3f} to {row['reward_high']:.3f})",
-        f"{row['reward_in_time']:.3f}", row["setting"] + "*" * row["edge"],
+        f"{row['reward_in_time']:.3f}",
+        row["setting"] + "*" * row["edge"] + f" ({row.get('refused')} steps refused)" * bool(row.get("refused")),
     )  # fmt: skip
 
 

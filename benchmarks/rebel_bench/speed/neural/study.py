@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from rebel_bench.errors import UserError
 from rebel_bench.speed.case import SpeedScale
 from rebel_bench.speed.machine import machine
 from rebel_bench.speed.neural import sizes
-from rebel_bench.speed.neural.race import at_edge, peak_memory, race, tuned
+from rebel_bench.speed.neural.race import Races, at_edge, peak_memory
 from rebel_bench.tables import json_text, print_json
 
 
 def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_json: bool) -> None:
-    """Run the comparison and store it as neural.SCALE.* in a folder.
+    """Run the comparison and store it as neural.SCALE.* in a folder; one that was interrupted goes on.
 
     Raises
     ------
@@ -30,16 +31,17 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
 
     name = device_name(device)
     size = sizes.size(scale)
+    races = Races(size, device, name, folder / f"neural.{scale}.races")
     with progress(len(size.tasks) * (4 + size.n_seeds + 1)) as tell:
         curves, scores, summary = [], [], []
         for task in size.tasks:
             kind = type(task).__name__
-            best, tried = tuned(size, task, device, tell)
+            best, tried = races.tuned(task, tell)
             scores.append(tried)
             own = []
             for seed in range(size.n_seeds):
                 tell(f"{kind}: seed {seed}")
-                own.append(race(size, task, best, seed, device))
+                own.append(races.run(task, best, seed))
             curves += own
             tell(f"{kind}: memory")
             for row in summarised(pd.concat(own)):
@@ -59,6 +61,7 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
         frame.to_parquet(temporary, index=False)
     with whole_file(path.with_name(f"{path.name}.json")) as temporary:
         temporary.write_text(json_text(found) + "\n", encoding="utf-8")
+    shutil.rmtree(races.folder)  # the next study measures again
     files = [path.with_name(f"{path.name}.{end}") for end in ("parquet", "json")]
     from rebel_bench.speed.neural.show import draw, print_table
 
@@ -108,6 +111,6 @@ def summarised(curves: pd.DataFrame) -> list[dict[str, Any]]:
             "step_low": float(step.quantile(0.25)), "step_high": float(step.quantile(0.75)),
             "ratio": float(ratio.median()), "queries": float(part["queries"].max()), "reward": float(late.mean()),
             "reward_low": float(late.min()), "reward_high": float(late.max()), "seconds": float(time),
-            "reward_in_time": float(timely.mean()),
+            "reward_in_time": float(timely.mean()), "refused": int(part.groupby("seed")["refused"].max().sum()),
         })  # fmt: skip
     return rows
