@@ -98,7 +98,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the half-times, in units of 1/(eta Delta), against 1/pi_0(a*), and gaps from four starts."""
     left, right = fig.subplots(1, 2)
     p = np.geomspace(cases["best_at_start"].min(), 0.1, 100)
-    bounds = {"PG": gradient_half_time(p, 1, 1), "NPG": np.log1p(1 / p)}
+    bounds = {"PG": gradient_half_time(p, 1, 1), "NPG": natural_half_time(p, 1, 1)}  # NPG's at the longest steps
     for i, (role, part) in enumerate(cases.groupby("role", sort=False)):
         style = line(str(role) if role == "PG" else "NPG ", (3, 0)[i]) | {"linestyle": "none", "markevery": None}
         unit = part["updates"] * part["step_size"] * part["lead"]

@@ -19,6 +19,7 @@ from rebel_bench.comparison.cells import Cell, measure
 from rebel_bench.errors import UserError
 from rebel_bench.fingerprint import code_of, libraries
 from rebel_bench.pool import run_all
+from rebel_bench.threads import numba_threads
 from rebel_theory.blas import one_blas_thread
 
 _ABOUT = b"rebel-theory"
@@ -96,13 +97,9 @@ def _own_file(cell: Cell) -> str:
 
 
 def _measured(cell: Cell) -> tuple[Cell, pd.DataFrame]:
-    """Return a cell and its table, measured in one thread: small kernels wait for a second longer than they run."""
-    import numba
-
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
+    """Return a cell and its table, measured in one thread."""
     try:
-        with one_blas_thread(with_scipy=True):
+        with numba_threads(1), one_blas_thread(with_scipy=True):
             return cell, measure(cell)
     except UserError:
         raise
@@ -112,5 +109,3 @@ def _measured(cell: Cell) -> tuple[Cell, pd.DataFrame]:
             f"{cell.algorithm} on {cell.env} with {cell.oracle}, step size {cell.step_size:g}: {type(error).__name__}: "
             f"{error} (line {place.lineno} of {Path(place.filename).name}). Cells that were done are kept"
         ) from None
-    finally:
-        numba.set_num_threads(before)
