@@ -105,7 +105,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         left.errorbar(x, part["estimate"], yerr=half, label=label, linewidth=0.5, **style)
     left.axhline(1, color="black", linewidth=0.8)
     left.set(xscale="log", xlabel="pairs $N$", ylabel="measured loss / law", ylim=(0, None))
-    left.legend(loc="lower right")
+    left.set_ylim(top=1.4 * left.get_ylim()[1])
+    left.legend(loc="upper right")
     part = cases[cases["role"] == "slope"]
     names = [f"{d}, {base}" for d, base in zip(part["d_eff"], part["base"], strict=True)]
     half = TEST.half_widths(cases)[cases["role"] == "slope"]
