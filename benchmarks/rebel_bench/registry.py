@@ -97,11 +97,6 @@ def select(found: Mapping[str, Found], ids: Iterable[str] = ()) -> tuple[Found, 
     return tuple(entry for id_, entry in found.items() if id_ in chosen)
 
 
-def select_claim(chosen: Iterable[Found], id_: str) -> Claim:
-    """Return the claim with ``id_`` among ``chosen``."""
-    return next(found.claim for found in chosen if found.claim.id == id_)
-
-
 def _unknown(text: str, found: Mapping[str, Found]) -> str:
     near = difflib.get_close_matches(text.upper(), list(found), n=3, cutoff=0.3) or list(found)[:3]
     near.sort(key=natural_order)
