@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from rebel_theory.arrays import BoolArray, FloatArray, expectation, log_softmax, whole
+from rebel_theory.threads import threads_for
 
 _PARALLEL_FROM = 100_000
 
@@ -186,7 +187,8 @@ class PairCounts:
         a = self.counts.shape[-1]
         z = np.empty(self.counts.shape[:-1])
         blocks = _blocks(self.counts.size)
-        solve_pair_counts(self.counts.reshape(-1, a, a), self.sums.reshape(-1, a, a), blocks, z.reshape(-1, a))
+        with threads_for(self.counts.size, _PARALLEL_FROM):
+            solve_pair_counts(self.counts.reshape(-1, a, a), self.sums.reshape(-1, a, a), blocks, z.reshape(-1, a))
         return z
 
     def tilted(self, log_probs: FloatArray, step_size: FloatArray) -> FloatArray:
@@ -200,10 +202,9 @@ class PairCounts:
         log_pi = np.array(np.broadcast_to(log_probs, shape), order="C").reshape(-1, shape[-1])
         z = np.ascontiguousarray(np.broadcast_to(z, shape)).reshape(-1, shape[-1])
         result = np.empty(shape)
-        tilt_rows(
-            log_pi, z, np.array(np.broadcast_to(eta, shape[:-1])).ravel(), _blocks(result.size * shape[-1]),
-            result.reshape(-1, shape[-1]),
-        )  # fmt: skip
+        work, etas = result.size * shape[-1], np.array(np.broadcast_to(eta, shape[:-1])).ravel()
+        with threads_for(work, _PARALLEL_FROM):
+            tilt_rows(log_pi, z, etas, _blocks(work), result.reshape(-1, shape[-1]))
         return result
 
     def magnitude(self, features: FloatArray) -> FloatArray:

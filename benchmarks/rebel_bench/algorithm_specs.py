@@ -7,7 +7,6 @@ import dataclasses
 import difflib
 import inspect
 import re
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike
 
 import rebel_theory as rt
 from rebel_bench.errors import UserError
-from rebel_bench.user_files import load_module
+from rebel_bench.user_files import in_words, load_module
 from rebel_theory.algorithms.registry import find_algorithms
 from rebel_theory.policies.bases import BaseLike
 
@@ -115,8 +114,7 @@ def from_file(text: str) -> type[rt.Algorithm]:
     except UserError:
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error} (line {last.lineno})") from error
+        raise UserError(f"{path} cannot be imported: {in_words(error)}") from error
     own = {
         key: value
         for key, value in vars(module).items()

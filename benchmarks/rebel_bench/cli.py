@@ -108,9 +108,12 @@ def _guarded(command: Callable[[], int]) -> int:
         _say(f"error: {error}")
         return FAILED
     except Exception as error:
-        if not isinstance(error, (UserError, *_input_errors())):
+        if isinstance(error, (UserError, *_input_errors())):
+            _say(f"error: {error}")
+        elif own := _raised_by_own_file(error):
+            _say(f"error: {own}")
+        else:
             raise
-        _say(f"error: {error}")
         return USER_ERROR
 
 
@@ -118,6 +121,12 @@ def _input_errors() -> tuple[type[Exception], ...]:
     """Return the library's error for invalid input if the library is loaded; else it was not raised."""
     module = sys.modules.get("rebel_theory.problems.base")
     return (module.InvalidProblemError,) if module is not None else ()
+
+
+def _raised_by_own_file(error: Exception) -> str | None:
+    """Return what an algorithm or a problem of the user's raised, and where; None for errors that are ours."""
+    module = sys.modules.get("rebel_bench.user_files")  # not loaded: no such file was
+    return module.in_words(error) if module is not None and module.is_own(error) else None
 
 
 def _say(message: str) -> None:

@@ -25,7 +25,7 @@ class Run:
   rebel-theory run frozenlake --policy log-linear --base uniform
   rebel-theory run garnet --set n_states=100 discount=0.99 --pairs 1000 --seeds 16
   rebel-theory run rock-paper-scissors --step-size 0.1 --iterations 500
-  rebel-theory run rebel-results/attacks/C3.json    an instance that `rebel-theory attack` found
+  rebel-theory run rebel-results/attacks/C3-n10.json    an instance that `rebel-theory attack` found
   rebel-theory run list                 the names of all problems"""
 
     env: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ENV")]

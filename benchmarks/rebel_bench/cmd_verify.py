@@ -21,7 +21,7 @@ class Verify:
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
-  rebel-theory verify                              every claim, in a minute or so
+  rebel-theory verify                              every claim, in two minutes or so
   rebel-theory verify C2 e1,e2 --scale paper       three claims, as many cases as for a figure
   rebel-theory verify --workers 8 --json > all.json
   rebel-theory verify C2 --fresh                   measured again, though it is in rebel-results

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -39,7 +41,7 @@ def run_all(function: Callable[[T], R], items: Sequence[T], workers: int) -> Ite
 def _spawned(function: Callable[[T], R], items: Sequence[T], workers: int) -> Iterator[R]:
     context = multiprocessing.get_context("spawn")
     ours = set(multiprocessing.active_children())  # not ours, rather: they were there before
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
     try:
         futures = [pool.submit(function, item) for item in items]
         for future in as_completed(futures):
@@ -57,9 +59,18 @@ def _spawned(function: Callable[[T], R], items: Sequence[T], workers: int) -> It
             child.terminate()
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which ends the workers: one message instead of one traceback each."""
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, which ends the workers (one message instead of one traceback each); end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent has been killed: it would wait for work for ever, and keep its memory."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _checked(result: Measured | Failed) -> Measured:

@@ -119,11 +119,6 @@ def install(names: Iterable[str]) -> str:
     return f"pip install 'rebel-theory[{','.join(names)}]'"
 
 
-def select_claim(chosen: Iterable[Found], id_: str) -> Claim:
-    """Return the claim with ``id_`` among ``chosen``."""
-    return next(found.claim for found in chosen if found.claim.id == id_)
-
-
 def _unknown(text: str, found: Mapping[str, Found]) -> str:
     near = difflib.get_close_matches(text.upper(), list(found), n=3, cutoff=0.3) or list(found)[:3]
     near.sort(key=natural_order)

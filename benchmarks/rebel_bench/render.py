@@ -15,6 +15,7 @@ from rebel_bench.errors import ClaimError, UserError
 from rebel_bench.results import stored_outcomes
 from rebel_bench.scale import Scale
 from rebel_bench.style import Venue, figure, save
+from rebel_bench.threads import numba_threads
 
 
 def render(
@@ -24,7 +25,7 @@ def render(
     if claim.figure is None:
         return ()
     try:
-        with figure(venue, claim.panels) as fig:
+        with numba_threads(1), figure(venue, claim.panels) as fig:
             claim.figure(fig, cases, control_cases)
             return save(fig, folder / claim.id)
     except UserError:

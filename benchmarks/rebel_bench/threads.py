@@ -31,3 +31,20 @@ def one_thread(*, spawning: bool) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def numba_threads(n: int) -> Iterator[None]:
+    """Give Numba ``n`` threads inside the block, or as many as there are.
+
+    One is best for small kernels: where others work, threads that meet wait for a second longer than they run.
+    """
+    import numba
+
+    available: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(n, available))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

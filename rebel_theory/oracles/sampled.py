@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -23,6 +21,7 @@ from rebel_theory.pairs import PairCounts, Pairs
 from rebel_theory.policies import Base, Policy
 from rebel_theory.problems import Problem
 from rebel_theory.problems.base import InvalidProblemError
+from rebel_theory.threads import threads_for
 
 _PARALLEL_FROM = 50_000  # draws in one call, about a millisecond on one thread
 
@@ -151,7 +150,7 @@ class BoundSampled(BoundOracle):
         self, rho: FloatArray, pi: FloatArray, mu: FloatArray, n: int, width: int
     ) -> tuple[FloatArray, FloatArray]:
         counts, sums = (self._buffers.zeros((*pi.shape, width)) for _ in range(2))
-        with _threads_for(len(self._rngs) * n * self._sampler.work):
+        with threads_for(len(self._rngs) * n * self._sampler.work, _PARALLEL_FROM):
             self._queries += self._sampler.draw(self._states, self._rngs, rho, pi, mu, n, counts, sums)
         return counts, sums
 
@@ -178,16 +177,3 @@ def check_whole(what: str, name: str, value: Any) -> int:
     if not whole or int(value) != value or value < 1:
         raise InvalidProblemError(what, [f"{name} is {value}, expected an integer of at least 1"])
     return int(value)
-
-
-@contextmanager
-def _threads_for(n_draws: float) -> Iterator[None]:
-    """Use one thread for small samples: on a busy machine waking another costs more than it saves."""
-    import numba
-
-    before = numba.get_num_threads()
-    numba.set_num_threads(before if n_draws >= _PARALLEL_FROM else 1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)

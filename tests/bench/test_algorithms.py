@@ -108,6 +108,26 @@ def test_a_file_that_is_no_algorithm(own, change, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["run", "frozenlake", "--no-figures"], ["audit", "C11", "--no-figures"]])
+def test_what_a_step_of_ones_own_raises_is_told_with_its_line(own, command, capsys):
+    own.write_text(OWN.replace("        for _", '        __import__("json").loads(3)\n        for _'))
+    line = own.read_text().splitlines().index('        __import__("json").loads(3)') + 1
+    assert main([*command, "--algorithm", f"{own}:Twice", "--iterations", "2"]) == 2
+    told = capsys.readouterr().err
+    assert "TypeError: " in told
+    assert f"(line {line} of {own.name})" in told
+    assert "Traceback" not in told
+
+
+def test_what_our_own_code_raises_is_a_bug(own, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(rt.MirrorDescent, "step", fail)
+    with pytest.raises(ZeroDivisionError, match="ours"):
+        main(["run", "frozenlake", "--algorithms", "md", "--iterations", "2", "--no-figures"])
+
+
 def test_a_refusal_is_an_error_before_any_work(capsys):
     assert main(["run", "frozenlake", "--algorithms", "psdp,rebel"]) == 2
     assert "PSDP cannot run on frozenlake: works through the steps of a finite horizon" in capsys.readouterr().err

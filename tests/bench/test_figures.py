@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numba
 import numpy as np
+import pandas as pd
 import pytest
 
 from rebel_bench import style
 from rebel_bench.cli import main
 from rebel_bench.errors import UserError
+from rebel_bench.registry import find_claims
+from rebel_bench.render import render
 
 
 @pytest.fixture
@@ -23,6 +29,17 @@ def png_size(path):
     data = path.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def test_figures_are_drawn_in_one_thread(tmp_path):
+    def draw(fig, cases, control_cases):
+        threads.append(numba.get_num_threads())
+
+    threads, claim, none = [], next(iter(find_claims())), pd.DataFrame()
+    before = numba.get_num_threads()
+    render(dataclasses.replace(claim, figure=draw), none, none, tmp_path)
+    assert threads == [1]
+    assert numba.get_num_threads() == before
 
 
 def test_verify_draws(toys, tmp_path, capsys):

@@ -80,13 +80,18 @@ def start(folder, out, *arguments):
     )
 
 
-def kill_after(process, out, n):
-    """Kill the process and its workers once there are ``n`` units."""
+def wait_for(process, out, n):
+    """Wait until there are ``n`` units."""
     end = time.monotonic() + 60
     while len(list((out / "units").glob("C*.parquet"))) < n:
         assert time.monotonic() < end, "no progress in a minute"
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.005)
+
+
+def kill_after(process, out, n):
+    """Kill the process and its workers once there are ``n`` units."""
+    wait_for(process, out, n)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
@@ -108,6 +113,17 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(pieces, t
     assert len(units(whole)) == 8
     assert units(out) == units(whole)
     assert before.items() <= units(out).items()
+
+
+def test_workers_end_with_a_parent_that_was_killed(pieces, tmp_path):
+    process = start(pieces(pause=0.25), tmp_path / "out", "--workers", "2")
+    wait_for(process, tmp_path / "out", 1)
+    process.kill()  # the parent only
+    try:
+        process.communicate(timeout=60)  # reads to the end, so until no worker holds the pipe any more
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 def test_what_is_there_is_kept_and_said(pieces, tmp_path, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import rebel_theory as rt
 from rebel_bench.cmd_run import Run
 from rebel_bench.errors import UserError
 from rebel_bench.side_by_side import setup
-from rebel_bench.user_files import load_module
+from rebel_bench.user_files import in_words, load_module
 from rebel_theory.audit import CLAIMS
 
 if TYPE_CHECKING:
@@ -152,6 +151,5 @@ def _from_function(text: str, asked: Run) -> tuple[Any, Any]:
     except (UserError, rt.InvalidProblemError):
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise UserError(f"--problem {text}: {type(error).__name__}: {error} (line {last.lineno})") from error
+        raise UserError(f"--problem {text}: {in_words(error)}") from error
     return found if isinstance(found, tuple) and len(found) == 2 else (found, None)

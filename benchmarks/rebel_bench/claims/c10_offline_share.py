@@ -143,17 +143,24 @@ def _floors(cases: pd.DataFrame, family: str) -> pd.DataFrame:
     return cases[cases["family"] == family].pivot_table(index="share", columns="concentrability", values="floor")
 
 
+def _edges(x: FloatArray) -> FloatArray:
+    """Return the n + 1 edges of cells around ``x``, halfway between them, and as wide at the ends."""
+    middle = (x[1:] + x[:-1]) / 2
+    edges: FloatArray = np.concatenate([[2 * x[0] - middle[0]], middle, [2 * x[-1] - middle[-1]]])
+    return edges
+
+
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the floor over C and the share, and the line along which the drift starts to turn the policy back."""
     from matplotlib.colors import Normalize
+    from scipy.special import expit, logit
 
     axes = fig.subplots(1, 2, sharey=True)
     for ax, family in zip(axes, ("trap", "hill"), strict=True):
         table = _floors(cases, family)
         c, share = table.columns.to_numpy(), table.index.to_numpy()
-        mesh = ax.pcolormesh(
-            c, share, table, cmap="cividis", norm=Normalize(0, 1.1), shading="nearest", rasterized=True
-        )
+        x, y = np.exp(_edges(np.log(c))), expit(_edges(logit(share)))  # halfway on the axes as they are drawn
+        mesh = ax.pcolormesh(x, y, table, cmap="cividis", norm=Normalize(0, 1.1), rasterized=True)
         fine, odds = np.geomspace(c[0], c[-1], 50), np.geomspace(1e-3, 1e2, 50)
         sign = [[drift(family, x, y) for x in fine] for y in odds / (1 + odds)]
         for colour, width in (("black", 2.4), ("white", 1.0)):  # seen on dark and on light

@@ -145,7 +145,8 @@ CLAIM = Claim(
     title="Theorem 1 in an MDP",
     statement="In a discounted MDP the average gap over T iterates is at most 1/(1-gamma) times E_d* KL(pi*||pi_1)/"
     "(eta T) + eta B^2/2 + the mean of sqrt(C_t eps_t), C_t = max (d* pi*)/(d_t mu), exact or sampled, any class.",
-    latex=r"V^* - \frac1T\sum_{t\le T}V^{\pi_t} \le \frac1{1-\gamma}\Big(\frac{\ln A}{\eta T} + \frac{\eta B^2}{2}"
+    latex=r"V^* - \frac1T\sum_{t\le T}V^{\pi_t} \le \frac1{1-\gamma}\Big("
+    r"\frac{E_{d^*}\mathrm{KL}(\pi^*\|\pi_1)}{\eta T} + \frac{\eta B^2}{2}"
     r" + \frac1T\sum_t\sqrt{C_t\,\varepsilon_t}\Big)",
     source="the theory notes (C1 by the performance-difference lemma)",
     test=Inequality(),

@@ -84,6 +84,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     travel = np.array([0.0, float(np.log(cases["travelled"]).max())])
     left.plot(travel, np.exp(-travel), color=OKABE_ITO["black"], linewidth=0.8)
     left.set(yscale="log", xlabel=r"$\eta\Delta T$", ylabel=r"gap $/\,\Delta$", ylim=(1e-110, 1e75))
+    left.set_yticks(10.0 ** np.arange(-100, 1, 20))
+    left.set_yticks([], minor=True)
     left.legend(loc="upper right", handlelength=1)
     eta, t = 1.0, np.arange(1, 201)
     for i, difference in enumerate((1.0, 0.3, 0.1, 0.03)):

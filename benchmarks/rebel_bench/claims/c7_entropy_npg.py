@@ -151,8 +151,8 @@ CLAIM = Claim(
     id="C7",
     title="entropy-regularised NPG",
     statement="Exact entropy-regularised NPG with eta_npg <= (1-gamma)/tau: ||Q*_tau - Q_tau^{t+1}|| <= "
-    "C_1 gamma (1 - eta_npg tau)^t in sup norm, C_1 = ||Q*_tau - Q_tau^0|| + "
-    "2 tau (1 - eta_npg tau/(1-gamma)) ||ln pi* - ln pi^0||.",
+    "C_1 gamma (1 - eta_npg tau)^t, C_1 = ||Q*_tau - Q_tau^0|| + 2 tau (1 - eta_npg tau/(1-gamma)) ||ln pi* - "
+    "ln pi^0||, sup norms over the states that can be reached (the others keep their first policy).",
     latex=r"\|Q^*_\tau - Q^{t+1}_\tau\|_\infty \le C_1\,\gamma\,(1-\eta\tau)^t",
     source="Cen et al. 2021 (arXiv:2007.06558), Theorem 1",
     test=Inequality(),

@@ -98,7 +98,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the half-times, in units of 1/(eta Delta), against 1/pi_0(a*), and gaps from four starts."""
     left, right = fig.subplots(1, 2)
     p = np.geomspace(cases["best_at_start"].min(), 0.1, 100)
-    bounds = {"PG": gradient_half_time(p, 1, 1), "NPG": np.log1p(1 / p)}
+    bounds = {"PG": gradient_half_time(p, 1, 1), "NPG": natural_half_time(p, 1, 1)}  # NPG's at the longest steps
     for i, (role, part) in enumerate(cases.groupby("role", sort=False)):
         style = line(str(role) if role == "PG" else "NPG ", (3, 0)[i]) | {"linestyle": "none", "markevery": None}
         unit = part["updates"] * part["step_size"] * part["lead"]
@@ -116,7 +116,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         gaps = 1 - np.array(list(islice(_best(bandit, kind(0.4), start), t[-1] + 1)))[t]
         for i, colour in enumerate(list(OKABE_ITO.values())[:4]):
             label = rf"$\pi_0(a^*) = 10^{{-{i + 1}}}$" if dash == "-" else None
-            right.plot(t, gaps[:, i], color=colour, linestyle=dash, linewidth=1.2, label=label)
+            mark = {"marker": "osD^"[i], "markersize": 3, "markevery": (8 * i, 32)}  # for print without colours
+            right.plot(t, gaps[:, i], color=colour, linestyle=dash, linewidth=1.2, label=label, **mark)
     right.set(xscale="log", xlabel="updates", ylabel=r"gap ($\eta = 2/5$, $\Delta = 1$)", ylim=(-0.05, 1.7))
     right.legend(loc="upper left", title="solid: PG; dashed: NPG", ncols=2, columnspacing=1)
 

@@ -117,7 +117,9 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
             gaps = table[(table["n_actions"] == n_actions) & (table["game"] == "random")].groupby("n_updates")["value"]
             style = line(name, (0, 3)[i]) | {"markevery": None}
             ax.plot(gaps.median().index, gaps.median(), **style)
-            ax.fill_between(gaps.median().index, gaps.quantile(0.05), gaps.max(), color=style["color"], alpha=0.15)
+            ax.fill_between(
+                gaps.median().index, gaps.quantile(0.05), gaps.max(), color=style["color"], alpha=0.15, linewidth=0
+            )
         random = cases[(cases["n_actions"] == n_actions) & (cases["game"] == "random")]
         bound = random.groupby("n_updates")["bound"].first()
         ax.plot(bound.index, bound, color="black", linewidth=0.8, label=r"bound $2\sqrt{2\ln n/T}$")
@@ -129,7 +131,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         )
         ax.set_ylim(1e-3, 9)
     axes[0].set_ylabel("duality gap (payoff $2P-1$)")
-    axes[1].legend(loc="lower left")
+    axes[1].legend(loc="lower left", title="medians; 5% of games to worst")
 
 
 CLAIM = Claim(

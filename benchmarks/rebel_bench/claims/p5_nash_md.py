@@ -117,7 +117,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         ax.set(xscale="log", yscale="log", xlabel="updates $T$", title=rf"temperature $\tau_P$ = {tau / 2:g}")
         ax.set_ylim(1e-16, 1e5)
     axes[0].set_ylabel(r"$KL(\pi^*_\tau\|\pi_T)$ (nats)")
-    axes[0].legend(loc="lower left", handlelength=3)
+    axes[0].legend(loc="lower left", handlelength=3, title="medians and ranges of games")
 
 
 CLAIM = Claim(

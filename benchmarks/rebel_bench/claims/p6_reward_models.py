@@ -94,7 +94,15 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     axes[0].set_ylabel("duality gap (payoff $2P-1$)")
     axes[0].set_ylim(0.9 * LOWEST, 2)
     handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=7, handlelength=3)
+    fig.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(labels),
+        fontsize=7,
+        handlelength=3,
+        title="medians and ranges of seeds",
+    )
 
 
 def _world(ax: Axes, game: rt.PreferenceGame) -> None:

@@ -152,7 +152,7 @@ CLAIM = Claim(
     statement="In a preference game the average of T iterates of REBEL has a duality gap of at most 2 (ln(1/min pi_1)/"
     "(eta T) + eta B^2/2 + the mean of sqrt(C_mu eps_t)), C_mu over all policies, for any class and base; from the "
     "uniform policy the first term is ln n/(eta T).",
-    latex=r"\mathrm{DG}(\bar\pi) \le 2\Big(\frac{\ln n}{\eta T} + \frac{\eta B^2}{2}"
+    latex=r"\mathrm{DG}(\bar\pi) \le 2\Big(\frac{\ln(1/\min\pi_1)}{\eta T} + \frac{\eta B^2}{2}"
     r" + \frac1T\sum_t\sqrt{C_\mu\,\varepsilon_t}\Big)",
     source="arXiv:2404.16767, Theorem 2 (constants: the theory notes)",
     test=Inequality(),

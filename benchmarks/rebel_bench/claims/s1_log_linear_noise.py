@@ -104,8 +104,9 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         half = TEST.half_widths(table)[table["role"] == "ratio"]
         left.errorbar(x, part["estimate"], yerr=half, label=label, linewidth=0.5, **style)
     left.axhline(1, color="black", linewidth=0.8)
-    left.set(xscale="log", xlabel="pairs $N$", ylabel="measured loss / law", ylim=(0, 2.6))
-    left.legend(loc="lower right")
+    left.set(xscale="log", xlabel="pairs $N$", ylabel="measured loss / law", ylim=(0, None))
+    left.set_ylim(top=1.4 * left.get_ylim()[1])
+    left.legend(loc="upper right")
     part = cases[cases["role"] == "slope"]
     names = [f"{d}, {base}" for d, base in zip(part["d_eff"], part["base"], strict=True)]
     half = TEST.half_widths(cases)[cases["role"] == "slope"]
@@ -116,6 +117,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     right.axhline(-1, color="black", linewidth=0.8)
     right.set(ylabel=r"log-log slope of $\varepsilon$ in $N$", ylim=(-1.15, -0.85))
     right.set_xticks(range(len(part)), names, rotation=40, ha="right")
+    right.set_xlabel(r"$d_\mathrm{eff}$, base")
 
 
 CLAIM = Claim(

@@ -189,6 +189,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         color=OKABE_ITO["vermillion"], label="control: as many",
     )  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="predicted ratio of variances", ylabel="times more comparisons")
+    ax.set_ylim(top=30 * ends[1])
     ax.legend(loc="upper left")
 
 

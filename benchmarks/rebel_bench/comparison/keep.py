@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +18,8 @@ from rebel_bench.comparison.cells import Cell, measure
 from rebel_bench.errors import UserError
 from rebel_bench.fingerprint import code_of, libraries
 from rebel_bench.pool import run_all
+from rebel_bench.threads import numba_threads
+from rebel_bench.user_files import in_words
 from rebel_theory.blas import one_blas_thread
 
 _ABOUT = b"rebel-theory"
@@ -96,21 +97,14 @@ def _own_file(cell: Cell) -> str:
 
 
 def _measured(cell: Cell) -> tuple[Cell, pd.DataFrame]:
-    """Return a cell and its table, measured in one thread: small kernels wait for a second longer than they run."""
-    import numba
-
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
+    """Return a cell and its table, measured in one thread."""
     try:
-        with one_blas_thread(with_scipy=True):
+        with numba_threads(1), one_blas_thread(with_scipy=True):
             return cell, measure(cell)
     except UserError:
         raise
     except Exception as error:  # a step of the user's own may raise anything
-        place = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
-            f"{cell.algorithm} on {cell.env} with {cell.oracle}, step size {cell.step_size:g}: {type(error).__name__}: "
-            f"{error} (line {place.lineno} of {Path(place.filename).name}). Cells that were done are kept"
+            f"{cell.algorithm} on {cell.env} with {cell.oracle}, step size {cell.step_size:g}: {in_words(error)}. "
+            "Cells that were done are kept"
         ) from None
-    finally:
-        numba.set_num_threads(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +12,7 @@ import rebel_theory as rt
 from rebel_bench.algorithm_specs import Spec
 from rebel_bench.contract.checks import CHECKS, Case
 from rebel_bench.instances import KINDS, random_problem
+from rebel_bench.user_files import in_words
 
 _N_PAIRS = 64
 _SHAPES = {"bandit": (3, 4), "mdp": (4, 3), "horizon": (3, 2), "linear": (4, 3), "game": (2, 4)}
@@ -83,6 +83,5 @@ def check(spec: Spec) -> Iterator[Result]:
             try:
                 wrong = function(case, spec.make)
             except Exception as error:  # whatever a user's step raises is a failed check, not our crash
-                place = traceback.extract_tb(error.__traceback__)[-1]
-                wrong = f"{type(error).__name__}: {error} (line {place.lineno} of {place.filename.rsplit('/', 1)[-1]})"
+                wrong = in_words(error)
             yield Result(spec.label, case.label, name, "passed" if wrong is None else "failed", wrong or "")

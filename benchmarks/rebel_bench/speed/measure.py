@@ -15,6 +15,7 @@ import numpy as np
 from rebel_bench.speed.case import OURS, Case, Plan, Side
 from rebel_bench.speed.limits import limit_side
 from rebel_bench.speed.peers import InstalledPeers
+from rebel_bench.threads import numba_threads
 
 LEAST_REPEATS = 5
 LEAST_SECONDS = 5e-3  # of one timing: a thousand times what the clock costs
@@ -107,7 +108,7 @@ def differences(case: Case) -> dict[str, float]:
     """Return how far each side's answer is from ours; running them is the warm-up that compiles."""
     answers = {}
     for name, side in case.sides.items():
-        with _threads(side.threads):
+        with numba_threads(side.threads):
             output = side.run()
         answers[name] = np.asarray(output if side.answer is None else side.answer(output), dtype=np.float64)
     ours = answers.pop(OURS)
@@ -121,7 +122,7 @@ def timings(sides: Mapping[str, Side], repeats: int, clock: Clock) -> tuple[dict
     for i in range(repeats):
         for name, side in sides.items():
             if calls[name] > 1:  # a short one would pay for the caches that the side before it left
-                with _threads(side.threads):
+                with numba_threads(side.threads):
                     side.run()
             times[name][i] = _timed(side, calls[name], clock)
     return times, calls
@@ -137,7 +138,7 @@ def _calls(side: Side, clock: Clock) -> int:
 
 
 def _timed(side: Side, calls: int, clock: Clock) -> float:
-    with _threads(side.threads), _no_collection():
+    with numba_threads(side.threads), _no_collection():
         seconds = _stopped(side.run, calls, clock)
         if side.less is not None:  # noise must not make a cost negative
             seconds = max(seconds - _stopped(side.less, calls, clock), 0.01 * seconds)
@@ -160,20 +161,6 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    """Give Numba ``n`` threads, or as many as there are."""
-    import numba
-
-    available: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    before = numba.get_num_threads()
-    numba.set_num_threads(min(n, available))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
 
 
 def _row(
