@@ -83,8 +83,8 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         )
         lines[0].set_label(name)
     ax.set_xticks([0, 1, 2], ["first policy", "reward model,\nbest beta", "REBEL,\naverage policy"])
-    ax.set(ylabel="duality gap (payoff)", ylim=(0, None))
-    ax.legend(loc="lower left")
+    ax.set(ylabel="duality gap (payoff)", ylim=(0, 1.4 * ax.get_ylim()[1]))
+    ax.legend(loc="upper right")
 
 
 CLAIM = Claim(
