@@ -23,8 +23,8 @@ class Bench:
     is reported, and is no error.
 
     Suites: batches, counted, evaluation, exact, games, linear, neural, optimal, regression, sampling,
-    sparse, updates. The suite neural (REBEL, PPO, RLOO, GRPO, REINFORCE and DPO on completions; it needs PyTorch)
-    is a study of its own, run when it is named.
+    sparse, torch-seeds, updates. The suites neural (REBEL, PPO, RLOO, GRPO, REINFORCE and DPO on completions) and
+    torch-seeds (thousands of neural runs in one call) need PyTorch; each is a study of its own, run when it is named.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
@@ -34,6 +34,7 @@ class Bench:
   rebel-theory bench --scale paper         the sizes of the documentation: ten minutes, 6 GB of memory
   rebel-theory bench --suite neural        neural policies over completions, tiny
   rebel-theory bench --suite neural --scale paper --device cuda    a transformer of 25 million parameters
+  rebel-theory bench --suite torch-seeds   thousands of runs of a perceptron in one call
   pip install 'rebel-theory[bench]'        the peers"""
 
     suites: Annotated[
@@ -52,7 +53,7 @@ class Bench:
     device: Annotated[str, tyro.conf.arg(metavar="DEVICE")] = field(
         default_factory=lambda: os.environ.get("REBEL_DEVICE", "cpu")
     )
-    """Where neural policies run: cpu or cuda."""
+    """Where neural policies run: cpu or cuda; by default what REBEL_DEVICE says."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on stdout instead of a table."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results")

@@ -59,7 +59,7 @@ def strict(text):
 
 
 def test_every_file_is_a_suite_and_the_help_names_them():
-    files = {path.stem for path in discover.SUITES.glob("[!_]*.py")}
+    files = {path.stem.replace("_", "-") for path in discover.SUITES.glob("[!_]*.py")}
     assert set(SUITES) == files
     assert f"Suites: {', '.join(sorted(SUITES))}." in " ".join(inspect.getdoc(Bench).split())
 

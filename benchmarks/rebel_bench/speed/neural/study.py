@@ -79,7 +79,7 @@ def device_name(device: str) -> str:
     try:
         import torch
     except ImportError:
-        raise UserError("the suite neural needs PyTorch: run `pip install 'rebel-theory[torch]'`") from None
+        raise UserError("this suite needs PyTorch: run `pip install 'rebel-theory[torch]'`") from None
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
