@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -74,7 +75,7 @@ def _runner(device: str) -> Callable[..., rt.Trace]:
     from rebel_theory.torch.device import on_device
 
     rng = np.random.default_rng(0)
-    bandit = on_device(rt.ContextualBandit(rng.random((X, Y)), noise=rt.GaussianNoise(0.3)), device)
+    bandit: Any = on_device(rt.ContextualBandit(rng.random((X, Y)), noise=rt.GaussianNoise(0.3)), device)
     solver = GaussNewton(max_iterations=_CG, stop_early=False)
     policy = TorchPolicy(mlp(INPUTS, Y, hidden=HIDDEN), rng.standard_normal((X, INPUTS)), solver=solver)
 
@@ -89,7 +90,7 @@ def _runner(device: str) -> Callable[..., rt.Trace]:
 
 def _n_parameters() -> int:
     sizes = (INPUTS, *HIDDEN, Y)
-    return sum((a + 1) * b for a, b in zip(sizes, sizes[1:], strict=False))
+    return sum((a + 1) * b for a, b in itertools.pairwise(sizes))
 
 
 def dominant(work: Callable[[], Any], device: str) -> dict[str, Any]:
