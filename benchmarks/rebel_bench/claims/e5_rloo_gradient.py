@@ -106,7 +106,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         by="class",
         value="error",
         limit=TOLERANCE,
-        label=r"error, in units of $(4/\eta)(1+|r-r'|)$",
+        label=r"error$\,/\,[(4/\eta)(1+|r-r'|)]$",
     )
 
 
