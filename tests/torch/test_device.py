@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference as ref
 import torch
 from core import cases
 from scipy import stats
@@ -130,11 +131,14 @@ def test_outcomes_of_a_game_share_their_opponent_and_are_unbiased():
 
 
 def test_roll_outs_of_an_mdp_are_unbiased():
+    """Where action a leads to state a, mostly, and states differ in reward: the discount decides the differences."""
     rng = np.random.default_rng(7)
-    case = cases.make("mdp", rng, S, A, gamma=0.5)
-    probs = cases.dirichlet(rng, S, A)
-    _, q = case.signal(probs)
-    mean, error, _ = differences(case.problem, probs, 1000)
+    p = np.broadcast_to(0.8 * np.eye(S) + 0.2 / S, (S, A, S))
+    r, rho, gamma = np.tile(np.arange(S)[:, None] / 2, (1, A)), np.full(S, 1 / S), 0.5
+    problem, probs = rt.TabularMDP(p, r, discount=gamma, initial_dist=rho), cases.dirichlet(rng, S, A)
+    q = ref.q_from(p, r, gamma, ref.values_by_solve(p, r, gamma, probs))
+    assert np.ptp(q, axis=1).min() > 0.3
+    mean, error, _ = differences(problem, probs, 1000)
     within(mean, error, (q[:, :, None] - q[:, None, :]).ravel())
 
 
