@@ -50,7 +50,7 @@ def test_json_is_one_strict_object_on_stdout(verify, toys):
     code, out, err = verify(toys, "C2", "e1", "--json", "--seed", "5", "--scale", "paper")
     found = strict(out)
     assert code == 0
-    assert list(found) == ["claims", "version", "seed", "scale", "ledger"]
+    assert list(found) == ["claims", "version", "seed", "scale", "left_out", "ledger"]
     assert (found["seed"], found["scale"]) == (5, "paper")
     assert [list(row) for row in found["claims"]] == [JSON_KEYS, JSON_KEYS]
     assert [row["id"] for row in found["claims"]] == ["E1", "C2"]

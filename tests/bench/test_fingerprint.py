@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import core
+import toy_core
 import mine
 from rebel_bench.claim import Claim, Inequality
 from rebel_bench.figures import ratios
@@ -45,7 +45,7 @@ class Shape:
 
 def check(rng, scale):
     """Return the cases."""
-    return helper(core.one() + mine.two()) + simplex(rng, Shape.SIDES)
+    return helper(toy_core.one() + mine.two()) + simplex(rng, Shape.SIDES)
 
 
 def draw(fig, cases, control):
@@ -79,14 +79,14 @@ def edit(file: Path, old: str, new: str) -> None:
 
 @pytest.fixture
 def claim(tmp_path, monkeypatch):
-    """A claim that uses a package ``core`` in the place of the library, and a module of the user's own."""
-    (tmp_path / "core").mkdir()
-    (tmp_path / "core" / "__init__.py").write_text('"""Core."""\n\ndef one():\n    """Return 1."""\n    return 1\n')
-    (tmp_path / "core" / "data.csv").write_text("1,2")
+    """A claim that uses a package ``toy_core`` in the place of the library, and a module of the user's own."""
+    (tmp_path / "toy_core").mkdir()
+    (tmp_path / "toy_core" / "__init__.py").write_text('"""Core."""\n\ndef one():\n    """Return 1."""\n    return 1\n')
+    (tmp_path / "toy_core" / "data.csv").write_text("1,2")
     (tmp_path / "mine.py").write_text("from other import three\n\ndef two():\n    return three() - 1\n")
     (tmp_path / "other.py").write_text("def three():\n    return 3\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(fingerprint, "_WHOLE", ("core", "rebel_theory"))
+    monkeypatch.setattr(fingerprint, "_WHOLE", ("toy_core", "rebel_theory"))
     file = tmp_path / "c1.py"
     file.write_text(CLAIM)
     return file
@@ -121,8 +121,8 @@ def test_what_measures_nothing_does_not_count(claim, old, new):
         ("check(rng, scale) + 1", "check(rng, scale) + 2"),
         ("scale: 1,", "scale: 2,"),
         ('id="C1"', 'id="C2"'),
-        ("import core\n", "import core\ncore.one = lambda: 7\n"),
-        ("import mine\n", "import core as mine\n"),
+        ("import toy_core\n", "import toy_core\ntoy_core.one = lambda: 7\n"),
+        ("import mine\n", "import toy_core as mine\n"),
         ('COLOUR = "red"', 'COLOUR = "red"\nfor FACTOR in range(3):\n    pass\n'),
         ("from rebel_bench.instances import", "from rebel_bench.game.analysis import"),
     ],
@@ -138,10 +138,10 @@ def test_what_measures_counts(claim, old, new):
 @pytest.mark.parametrize(
     ("name", "old", "new", "counts"),
     [
-        ("core/__init__.py", "return 1", "return 2", True),
-        ("core/__init__.py", '"""Return 1."""', "", False),
-        ("core/__init__.py", "def one", "# a comment\ndef one", False),
-        ("core/data.csv", "1,2", "1,3", True),
+        ("toy_core/__init__.py", "return 1", "return 2", True),
+        ("toy_core/__init__.py", '"""Return 1."""', "", False),
+        ("toy_core/__init__.py", "def one", "# a comment\ndef one", False),
+        ("toy_core/data.csv", "1,2", "1,3", True),
         ("mine.py", "- 1", "+ 1", True),
         ("other.py", "return 3", "return 4", True),  # two steps away
     ],
@@ -153,7 +153,8 @@ def test_the_library_counts_and_so_do_modules_of_the_users_own(claim, name, old,
 
 
 def test_what_a_loop_at_the_top_uses_counts(claim):
-    edit(claim, "import core\n", "import core\n\nLAST = 3\nfor i in range(LAST):\n    core.one = lambda i=i: i\n")
+    added = "\nLAST = 3\nfor i in range(LAST):\n    toy_core.one = lambda i=i: i\n"
+    edit(claim, "import toy_core\n", "import toy_core\n" + added)
     before = code_of(claim)
     edit(claim, "LAST = 3", "LAST = 4")
     assert code_of(claim) != before
@@ -161,7 +162,7 @@ def test_what_a_loop_at_the_top_uses_counts(claim):
 
 def test_a_new_file_of_the_library_counts(claim):
     before = code_of(claim)
-    (claim.parent / "core" / "new.py").write_text("x = 1\n")
+    (claim.parent / "toy_core" / "new.py").write_text("x = 1\n")
     assert code_of(claim) != before
 
 
@@ -175,7 +176,8 @@ def test_the_place_of_the_files_does_not_count(claim, tmp_path_factory, monkeypa
 
 def test_only_what_is_reached_is_followed(claim):
     names = set(sources_of(claim))
-    assert {"claim", "core/__init__.py", "core/data.csv", "mine.py", "other.py", "rebel_bench.instances"} <= names
+    wanted = {"claim", "toy_core/__init__.py", "toy_core/data.csv", "mine.py", "other.py", "rebel_bench.instances"}
+    assert wanted <= names
     # the figure's, the type checker's, and the test's are not: nothing in `check` reads them
     assert not names & {"rebel_bench.figures", "rebel_bench.game", "rebel_bench.style", "rebel_bench.claim"}
 
@@ -196,16 +198,16 @@ def test_what_is_installed_counts_by_its_version_only(claim):
 
 
 def test_edits_since_a_moment(claim):
-    core = claim.parent / "core" / "__init__.py"
+    toy_core = claim.parent / "toy_core" / "__init__.py"
     now = time.time()
 
     def edited(seconds_ago):
-        for file in (core, claim):  # the claim's own is loaded anew each time
+        for file in (toy_core, claim):  # the claim's own is loaded anew each time
             os.utime(file, (now - seconds_ago,) * 2)
-        others = {claim.parent / name for name in ("core/data.csv", "mine.py", "other.py")}
+        others = {claim.parent / name for name in ("toy_core/data.csv", "mine.py", "other.py")}
         return set(edited_since(claim, now - 100)) - others
 
-    assert edited(50) == {core}
+    assert edited(50) == {toy_core}
     assert edited(200) == set()
     assert edited(-1000) == set()  # a time to come says nothing
 

@@ -99,7 +99,7 @@ CLAIM = Claim(
     title="neural: order eta^2",
     statement="On a perceptron the full REBEL regression, minimised to convergence, and its one Gauss-Newton step part "
     "by order eta^2 in total variation as eta goes to 0, for any base.",
-    latex=r"\mathrm{TV}(\pi_{\rm REBEL}, \pi_{\rm GN}) = O(\eta^2)",
+    latex=r"\mathrm{TV}(\pi_{\mathrm{REBEL}}, \pi_{\mathrm{GN}}) = O(\eta^2)",
     source="E4 of the theory notes, on a network differentiated automatically",
     test=RATE,
     false_alarm=RULE.false_alarm,

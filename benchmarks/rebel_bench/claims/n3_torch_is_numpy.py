@@ -79,7 +79,7 @@ CLAIM = Claim(
     title="torch = NumPy",
     statement="REBEL, NPG and mirror descent on a torch module that is a table, or linear in features, walk the path "
     "of the library's own classes, on every kind of problem, exact and sampled.",
-    latex=r"\pi_t^{\rm torch} = \pi_t^{\rm NumPy}",
+    latex=r"\pi_t^{\mathrm{torch}} = \pi_t^{\mathrm{NumPy}}",
     source="the design: one algorithm, two backends",
     test=Equality(1e-10),
     check=check,

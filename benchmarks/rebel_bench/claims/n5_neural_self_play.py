@@ -93,7 +93,7 @@ CLAIM = Claim(
     statement="On games of three answers whose circle and strengths depend on the context, the average policy of "
     "preference REBEL with a perceptron has at most half the duality gap of every optimum of the reward model (DPO) in "
     "the same network.",
-    latex=r"\mathrm{DG}(\bar\pi_{\rm REBEL}) \le \tfrac12 \min_\beta \mathrm{DG}(\pi_{\rm DPO, \beta})",
+    latex=r"\mathrm{DG}(\bar\pi_{\mathrm{REBEL}}) \le \tfrac12 \min_\beta \mathrm{DG}(\pi_{\mathrm{DPO}, \beta})",
     source="arXiv:2404.16767, section 5 (general preferences); P6 on a network",
     test=Inequality(),
     check=check,
