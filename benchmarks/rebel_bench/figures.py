@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from rebel_bench.rate import Rate
+
 _FLOOR = 1e-17  # exact zeros are drawn here: below the spacing of doubles at 1
 
 
@@ -64,3 +66,24 @@ def ratios(ax: Axes, cases: pd.DataFrame, control: pd.DataFrame, *, label: str =
     ax.axvline(1.0, color=OKABE_ITO["black"], linewidth=0.8, linestyle=(0, (1, 1)))
     ax.set(xscale="log", xlabel=label, ylabel="share of instances", ylim=(0, 1.02))
     ax.legend(loc="upper left")
+
+
+def orders(fig: Figure, rate: Rate, tables: dict[str, pd.DataFrame]) -> None:
+    """Draw a distance against the size of the step: every instance, and the medians with the fitted slopes.
+
+    The tables have columns ``instance``, ``move`` (the norm of the Gauss-Newton step in theta) and ``distance``.
+    """
+    ax = fig.add_subplot()
+    for i, (name, table) in enumerate(tables.items()):
+        fit = rate.fit(table)
+        style = line(f"{name}:\nslope {fit.slope:.3f} [{fit.low:.3f}, {fit.high:.3f}]", 3 * i) | {"markevery": None}
+        for _, part in table.groupby("instance"):
+            ax.plot(part["move"], part["distance"], color=style["color"], linewidth=0.4, alpha=0.3, rasterized=True)
+        median = table.groupby("move")["distance"].median()
+        ax.plot(median.index, median, **style)
+    ax.set(xscale="log", yscale="log", ylabel="total variation to Gauss-Newton")
+    ax.set_xlabel(r"norm of the Gauss-Newton step in $\theta$, proportional to $\eta$")
+    ax.set_xticks(median.index, [f"{move:.2g}" for move in median.index])
+    ax.minorticks_off()
+    ax.set_ylim(bottom=ax.get_ylim()[0] / 60)
+    ax.legend(loc="lower right", handlelength=3)

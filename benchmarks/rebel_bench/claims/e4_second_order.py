@@ -12,7 +12,7 @@ from numpy.random import Generator
 
 import rebel_theory as rt
 from rebel_bench.claim import Claim, Rate, Scale, TwoStage
-from rebel_bench.style import line
+from rebel_bench.figures import orders
 from rebel_theory.arrays import FloatArray, log_softmax
 from rebel_theory.pairs import FactorisedPairs
 
@@ -75,20 +75,7 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the distance against the size of the step: every instance, and the medians with the fitted slopes."""
-    ax = fig.add_subplot()
-    for i, (name, table) in enumerate((("tanh network", cases), ("control: another base", control_cases))):
-        fit = RATE.fit(table)
-        style = line(f"{name}:\nslope {fit.slope:.3f} [{fit.low:.3f}, {fit.high:.3f}]", (0, 3)[i]) | {"markevery": None}
-        for _, part in table.groupby("instance"):
-            ax.plot(part["move"], part["distance"], color=style["color"], linewidth=0.4, alpha=0.3, rasterized=True)
-        median = table.groupby("move")["distance"].median()
-        ax.plot(median.index, median, **style)
-    ax.set(xscale="log", yscale="log", ylabel="total variation to Gauss-Newton")
-    ax.set_xlabel(r"norm of the Gauss-Newton step in $\theta$, proportional to $\eta$")
-    ax.set_xticks(MOVES, [f"{move:.2g}" for move in MOVES])
-    ax.minorticks_off()
-    ax.set_ylim(bottom=ax.get_ylim()[0] / 60)
-    ax.legend(loc="lower right", handlelength=3)
+    orders(fig, RATE, {"tanh network": cases, "control: another base": control_cases})
 
 
 # the margin is for the third order, which the longest steps still show; an instance is its own sample of the family

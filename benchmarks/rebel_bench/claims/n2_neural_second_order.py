@@ -13,7 +13,7 @@ from numpy.random import Generator
 import rebel_theory as rt
 from rebel_bench.claim import Claim, Rate, Scale, TwoStage
 from rebel_bench.claims import _neural as neural
-from rebel_bench.style import line
+from rebel_bench.figures import orders
 from rebel_theory.arrays import FloatArray
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def _instance(rng: Generator, i: int, wrong_base: bool) -> pd.DataFrame:
     device = neural.prepare()
     bandit = neural.problem(rng, "bandit", S, A)
 
-    def draw() -> TorchPolicy:
+    def candidate() -> TorchPolicy:
         module = mlp(neural.N_INPUTS, A, hidden=(HIDDEN,), seed=int(rng.integers(2**31)))
         return TorchPolicy(module.to(device), neural.contexts(rng, S))
 
-    exact = neural.well_posed(draw, LARGEST_CONDITION)  # its regressions are minimised to convergence
+    exact = neural.well_posed(candidate, LARGEST_CONDITION)  # its regressions are minimised to convergence
     how = GaussNewton(max_iterations=1_000, tolerance=1e-14)
     gauss = TorchPolicy(exact.net, exact.contexts, theta=exact.theta, solver=how)
     base = "on-policy" if i % 2 and not wrong_base else "uniform"
@@ -74,20 +74,7 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw the distance against the size of the step: every instance, and the medians with the fitted slopes."""
-    ax = fig.add_subplot()
-    for i, (name, table) in enumerate((("perceptron", cases), ("control: another base", control_cases))):
-        fit = RATE.fit(table)
-        style = line(f"{name}:\nslope {fit.slope:.3f} [{fit.low:.3f}, {fit.high:.3f}]", (0, 3)[i]) | {"markevery": None}
-        for _, part in table.groupby("instance"):
-            ax.plot(part["move"], part["distance"], color=style["color"], linewidth=0.4, alpha=0.4)
-        median = table.groupby("move")["distance"].median()
-        ax.plot(median.index, median, **style)
-    ax.set(xscale="log", yscale="log", ylabel="total variation to Gauss-Newton")
-    ax.set_xlabel(r"norm of the Gauss-Newton step in $\theta$, proportional to $\eta$")
-    ax.set_xticks(MOVES, [f"{move:.2g}" for move in MOVES])
-    ax.minorticks_off()
-    ax.set_ylim(bottom=ax.get_ylim()[0] / 60)
-    ax.legend(loc="lower right", handlelength=3)
+    orders(fig, RATE, {"perceptron": cases, "control: another base": control_cases})
 
 
 # as in E4: the margin is for the third order, which the longest steps still show
