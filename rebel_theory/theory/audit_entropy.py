@@ -29,7 +29,7 @@ from rebel_theory.solvers.feedback import reachable_rows
 from rebel_theory.solvers.soft import soft_solve, soft_values
 from rebel_theory.theory.audit import ABSOLUTE, Findings, Inequality, Link, Role, difference
 from rebel_theory.theory.audit_notes import regularised_step_note
-from rebel_theory.theory.audit_update import log_sum
+from rebel_theory.theory.audit_update import History, log_sum
 from rebel_theory.theory.bounds import entropy_npg_bound, npg_step_size
 
 _STEP = Link("step size", "step", "eta_npg tau <= 1 - gamma", "or pi_t would enter with a negative power")
@@ -65,10 +65,12 @@ class EntropyLedger:
     step_size: FloatArray
     temperature: float
     batch: tuple[int, ...]
-    _seen: list[dict[str, FloatArray]] = field(default_factory=list)
+    _iterates: History = field(init=False)
+    _updates: History = field(init=False)
     _notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._iterates, self._updates = History(self.batch), History(self.batch)
         best = soft_solve(self.problem, self.temperature)
         self._best, self._q_star = best, best.q_values
         self._counted = reachable_rows(self.problem)
@@ -86,7 +88,7 @@ class EntropyLedger:
         if self._q is None or self._constant is None:
             self._q = soft_values(self.problem, log_pi, tau)[1]
             self._constant = self._best.values / tau
-            self._seen.append(self._iterate(log_pi, self._q, self._best.values / tau))
+            self._iterates.add(self._iterate(log_pi, self._q, self._best.values / tau))
         exact = np.where(alpha > 0, alpha * log_pi, 0.0) + (1 - alpha) * self._q / tau
         normaliser = log_sum(exact)
         exact = exact - normaliser[..., None]
@@ -94,12 +96,11 @@ class EntropyLedger:
         wrong = self._largest(off)
         self._constant = self._alpha[..., None] * self._constant + normaliser
         values, q = soft_values(self.problem, log_next, tau)
-        found = self._iterate(log_next, q, self._constant)
-        found |= self._bellman(log_next, q, values, self._constant)
-        found |= {"wrong": wrong, "fall": self._largest(self._q - q)}
         if not self._notes and (wrong > self._tolerance).any():
-            self._notes += self._note(len(self._seen) - 1, log_pi, log_next, wrong)
-        self._seen.append(found)
+            self._notes += self._note(self._updates.n_updates, log_pi, log_next, wrong)
+        self._iterates.add(self._iterate(log_next, q, self._constant))
+        self._updates.add(self._bellman(log_next, q, values, self._constant))
+        self._updates.add({"wrong": wrong, "fall": self._largest(self._q - q)})
         self._q = q
 
     def _iterate(self, log_pi: FloatArray, q: FloatArray, constant: FloatArray) -> dict[str, FloatArray]:
@@ -146,18 +147,13 @@ class EntropyLedger:
     @np.errstate(invalid="ignore")
     def findings(self) -> Findings:
         """Return the whole account."""
-
-        def over_time(key: str, start: int) -> FloatArray:
-            return np.stack([np.broadcast_to(row[key], self.batch).ravel() for row in self._seen[start:]])
-
         gamma, tau = self.problem.discount, self.temperature
         alpha, tolerance, eta, scale = (
             np.broadcast_to(x, self.batch).ravel() for x in (self._alpha, self._tolerance, self.step_size, self._scale)
         )
-        a, b, m = (over_time(k, 0) for k in "abm")
-        lost, normalisers, rest, wrong, fall, evaluation = (
-            over_time(k, 1) for k in ("lost", "normalisers", "rest", "wrong", "fall", "evaluation")
-        )
+        iterates, seen = self._iterates.stacked(), self._updates.stacked()
+        a, b, m = iterates["a"], iterates["b"], iterates["m"]
+        rest, fall = seen["rest"], seen["fall"]
         step = npg_step_size((1 - alpha) / tau, gamma)
         t = np.arange(len(fall))[:, None]
         bound = entropy_npg_bound(a[0], b[0] / tau, step, tau, t, gamma)
@@ -165,11 +161,12 @@ class EntropyLedger:
         potential = (1 - alpha) * a + alpha * (b + m)
         account = _Account(gamma, alpha, tolerance)
         old_and_q = alpha * b[:-1] + (1 - alpha) * a[:-1]
-        bellman = [a[1:], gamma * lost, gamma * (normalisers + rest), gamma * (b[1:] + rest), gamma * (b[1:] + m[1:])]
+        differences = (seen["lost"], seen["normalisers"] + rest, b[1:] + rest, b[1:] + m[1:])
+        bellman = [a[1:], *(gamma * x for x in differences)]
         zero, all_of = np.zeros_like(bound), np.ones_like(bound)
         inequalities = (
             Inequality(_STEP, "condition", eta * tau * (1 - gamma) * all_of, (1 - gamma) * all_of, ABSOLUTE * all_of),
-            Inequality(_EXACT, "promise", wrong, zero, tolerance * all_of),
+            Inequality(_EXACT, "promise", seen["wrong"], zero, tolerance * all_of),
             account.start(_START, potential[0] * all_of, start * all_of),
             account.step(_TRIANGLE, "proof", b[1:], old_and_q),
             account.step(_MINIMUM, "proof", m[1:], alpha * m[:-1] + fall),
@@ -185,7 +182,7 @@ class EntropyLedger:
             bound=bound,
             terms={"a: ||Q* - Q^t||": a[:-1], "b: ||Q* - tau ln xi^t||": b[:-1], "m: -min(Q^t - tau ln xi^t)": m[:-1],
                    "Phi": potential[:-1], "C_1": start * all_of, "scale": scale * all_of},
-            identities={"soft values": evaluation, "soft optimum": best * all_of},
+            identities={"soft values": seen["evaluation"], "soft optimum": best * all_of},
             inequalities=inequalities,
             notes=tuple(self._notes),
         )  # fmt: skip

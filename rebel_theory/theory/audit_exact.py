@@ -19,7 +19,7 @@ import numpy as np
 from rebel_theory.arrays import FloatArray, expectation, kl_rows
 from rebel_theory.theory.audit import Findings, Inequality, Link, Update, difference, running_mean
 from rebel_theory.theory.audit_notes import exact_step_note
-from rebel_theory.theory.audit_update import EXACT, SUPPORT, moved
+from rebel_theory.theory.audit_update import EXACT, SUPPORT, History, moved
 from rebel_theory.theory.identity import update_function
 
 _LAST = Link("last divergence", "progress", "-KL(pi*||pi_{T+1})/(eta T) <= 0", "KL >= 0")
@@ -47,8 +47,11 @@ class ExactLedger:
     step_size: FloatArray
     batch: tuple[int, ...]
     row_shape: tuple[int, ...]
-    _seen: list[dict[str, FloatArray]] = field(default_factory=list)
+    _seen: History = field(init=False)
     _notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._seen = History(self.batch)
 
     @np.errstate(invalid="ignore")
     def update(self, update: Update) -> None:
@@ -59,14 +62,14 @@ class ExactLedger:
         length = expectation(rho, kl_rows(update.log_next, update.log_pi)) / self.step_size
         found = {"misfit": misfit, "length": length, "error": step.error, "lost": step.lost,
                  "tolerance": step.tolerance}  # fmt: skip
-        self._seen.append({k: np.broadcast_to(v, self.batch).ravel() for k, v in found.items()})
-        if not self._notes and (np.sqrt(step.error) > step.tolerance).any():
-            self._notes += exact_step_note(len(self._seen) - 1, step, update, self.row_shape)
+        self._seen.add(found)
+        if not self._notes:
+            self._notes += exact_step_note(self._seen.n_updates - 1, step, update, self.row_shape)
 
     @np.errstate(invalid="ignore")
     def findings(self, gap: FloatArray, kl: FloatArray) -> Findings:
         """Return the whole account; ``gap`` and ``kl`` are the run's (T + 1, K)."""
-        seen = {k: np.stack([row[k] for row in self._seen]) for k in self._seen[0]}
+        seen = self._seen.stacked()
         eta = np.broadcast_to(self.step_size, self.batch).ravel()
         t = np.arange(1, len(gap))[:, None]
         tolerance, zero = seen["tolerance"], np.zeros_like(seen["tolerance"])

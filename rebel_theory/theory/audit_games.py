@@ -22,7 +22,7 @@ from rebel_theory.problems import Game
 from rebel_theory.solvers.evaluation import evaluate_rows
 from rebel_theory.theory.audit import Findings, Inequality, Link, Update, chain, running_mean
 from rebel_theory.theory.audit_notes import exact_step_note
-from rebel_theory.theory.audit_update import CURVATURE, EXACT, SUPPORT, exponential, log_sum, moved, root
+from rebel_theory.theory.audit_update import CURVATURE, EXACT, SUPPORT, History, exponential, log_sum, moved, root
 from rebel_theory.theory.bounds import curvature_bound
 from rebel_theory.theory.identity import regret_identity
 
@@ -58,9 +58,13 @@ class GameLedger:
     step_size: FloatArray
     batch: tuple[int, ...]
     promised: bool
-    _seen: list[dict[str, FloatArray]] = field(default_factory=list)  # (K,)
-    _rows: list[dict[str, FloatArray]] = field(default_factory=list)  # (K, X) or (K, X, Y)
+    _seen: History = field(init=False)
+    _rows: History = field(init=False)  # arrays (T, K, X) or (T, K, X, Y)
     _notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._seen = History(self.batch)
+        self._rows = History(self.batch)
 
     @property
     def _weights(self) -> FloatArray:
@@ -87,21 +91,22 @@ class GameLedger:
             "own payoff": expectation(rho, expectation(pi, update.signal)), "tolerance": step.tolerance,
         }  # fmt: skip
         rows = {
-            "pi": (pi, 2), "log_pi": (update.log_pi, 2), "log_next": (update.log_next, 2), "q": (update.signal, 2),
-            "z": (step.deviation, 2), "log_mu": (update.log_mu, 2), "log_moment": (step.log_moment, 1),
+            "pi": pi, "log_pi": update.log_pi, "log_next": update.log_next, "q": update.signal, "z": step.deviation,
+            "log_mu": update.log_mu,
         }  # fmt: skip
-        self._seen.append({k: np.broadcast_to(v, self.batch).ravel() for k, v in found.items()})
-        self._rows.append({k: _flat(v, n, self.batch) for k, (v, n) in rows.items()})
-        if self.promised and not self._notes and (np.sqrt(step.error) > step.tolerance).any():
-            self._notes += exact_step_note(len(self._seen) - 1, step, update, self.problem.row_shape)
+        self._seen.add(found)
+        self._rows.add(rows, trailing=2)
+        self._rows.add({"log_moment": step.log_moment}, trailing=1)
+        if self.promised and not self._notes:
+            self._notes += exact_step_note(self._seen.n_updates - 1, step, update, self.problem.row_shape)
 
     @np.errstate(invalid="ignore")
     def findings(self) -> Findings:
         """Return the whole account."""
-        seen = {k: np.stack([row[k] for row in self._seen]) for k in self._seen[0]}
-        rows = {k: np.stack([row[k] for row in self._rows]) for k in self._rows[0]}  # (T, K, X, Y)
+        seen = self._seen.stacked()
+        rows = self._rows.stacked()
         eta = np.broadcast_to(self.step_size, self.batch).ravel()
-        t = np.arange(1, len(self._seen) + 1)[:, None]
+        t = np.arange(1, self._seen.n_updates + 1)[:, None]
         against = _Responses(rows, self._weights, eta)
         measured = self._gaps(running_mean(rows["pi"]))
         largest = curvature_bound(eta, np.maximum.accumulate(seen["largest"], axis=0))
@@ -180,9 +185,3 @@ def _at(array: FloatArray, actions: IntArray) -> FloatArray:
     """Return ``array`` (..., X, Y) at one action a context, ``actions`` (..., X)."""
     result: FloatArray = np.take_along_axis(array, actions[..., None], axis=-1)[..., 0]
     return result
-
-
-def _flat(array: FloatArray, trailing: int, batch: tuple[int, ...]) -> FloatArray:
-    """Return ``array`` (..., trailing axes) with one axis (K,) of all instances."""
-    own = array.shape[array.ndim - trailing :]
-    return np.broadcast_to(array, (*batch, *own)).reshape(-1, *own)

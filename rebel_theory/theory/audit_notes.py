@@ -12,7 +12,9 @@ _SAME = 1e-6  # relative: two updates are the same up to rounding
 
 
 def exact_step_note(t: int, step: Moved, update: Update, row_shape: tuple[int, ...]) -> list[str]:
-    """Return what can be said of update ``t``, the first that is not exact (of a batch: its worst instance)."""
+    """Return what can be said of update ``t`` if it is not exact (of a batch: its worst instance), or nothing."""
+    if not (np.sqrt(step.error) > step.tolerance).any():
+        return []
     place = np.unravel_index(int(np.argmax(step.error)), step.error.shape)
     g, advantage, z, pi, d = (
         np.broadcast_to(x, (*step.error.shape, *x.shape[x.ndim - k :]))[place]

@@ -20,14 +20,23 @@ times a probability of 1e-300 is 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from rebel_theory.arrays import FloatArray, expectation, safe_log
 from rebel_theory.theory.audit import Findings, Inequality, Link, Update, chain, running_mean
 from rebel_theory.theory.audit_notes import exact_step_note
-from rebel_theory.theory.audit_update import CURVATURE, EXACT, SUPPORT, Moved, exponential, log_sum, moved, root
+from rebel_theory.theory.audit_update import (
+    CURVATURE,
+    EXACT,
+    SUPPORT,
+    History,
+    Moved,
+    exponential,
+    log_sum,
+    moved,
+    root,
+)
 from rebel_theory.theory.bounds import curvature_bound
 from rebel_theory.theory.identity import regret_identity
 
@@ -73,8 +82,11 @@ class RegretLedger:
     promised: bool
     exact_rate: FloatArray | None
     row_shape: tuple[int, ...]
-    _seen: list[dict[str, FloatArray]] = field(default_factory=list)
+    _seen: History = field(init=False)
     _notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._seen = History(self.batch)
 
     @np.errstate(invalid="ignore")
     def update(self, update: Update) -> None:
@@ -88,9 +100,9 @@ class RegretLedger:
             "identity": terms.error, "error": step.error, "lost": step.lost, "tolerance": step.tolerance,
             **self._curvature(step, update), **self._misfit(step, update),
         }  # fmt: skip
-        self._seen.append({k: np.broadcast_to(v, self.batch).ravel() for k, v in found.items()})
-        if self.promised and not self._notes and (np.sqrt(step.error) > step.tolerance).any():
-            self._notes += exact_step_note(len(self._seen) - 1, step, update, self.row_shape)
+        self._seen.add(found)
+        if self.promised and not self._notes:
+            self._notes += exact_step_note(self._seen.n_updates - 1, step, update, self.row_shape)
 
     def _curvature(self, step: Moved, update: Update) -> dict[str, FloatArray]:
         d, eta = self.weights, self.step_size
@@ -125,9 +137,9 @@ class RegretLedger:
     @np.errstate(invalid="ignore")
     def findings(self, gap: FloatArray, kl: FloatArray) -> Findings:
         """Return the whole account; ``gap`` and ``kl`` are the run's (T + 1, K), KL(pi*||pi_t) under d*."""
-        seen: dict[str, Any] = {k: np.stack([row[k] for row in self._seen]) for k in self._seen[0]}
+        seen = self._seen.stacked()
         mass, eta = (np.broadcast_to(x, self.batch).ravel() for x in (self.mass, self.step_size))
-        t = np.arange(1, len(self._seen) + 1)[:, None]
+        t = np.arange(1, self._seen.n_updates + 1)[:, None]
         tolerance, gap_tolerance = seen["tolerance"], mass * running_mean(seen["tolerance"])
         measured = running_mean(gap[:-1])
         largest = curvature_bound(eta, np.maximum.accumulate(seen["largest"], axis=0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +21,29 @@ EXACT = Link("exact step", "misfit", "sqrt(eps_t) <= 0", "pi_{t+1} is pi_t exp(e
 SUPPORT = Link(
     "support", "progress", "actions that lose all probability <= 0", "or KL and f = ln pi_{t+1}/pi_t are infinite"
 )
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Named numbers of every update so far, of a batch of instances of shape ``batch``."""
+
+    batch: tuple[int, ...]
+    _found: dict[str, list[FloatArray]] = field(default_factory=dict)
+
+    def add(self, found: Mapping[str, FloatArray], trailing: int = 0) -> None:
+        """Append one number of each name an instance, or an array of ``trailing`` axes."""
+        for name, value in found.items():
+            own = value.shape[value.ndim - trailing :]
+            self._found.setdefault(name, []).append(np.broadcast_to(value, (*self.batch, *own)).reshape(-1, *own))
+
+    @property
+    def n_updates(self) -> int:
+        """How many updates were added."""
+        return len(next(iter(self._found.values()), ()))
+
+    def stacked(self) -> dict[str, FloatArray]:
+        """Return the numbers by name, shape (T, K, trailing axes), K instances."""
+        return {name: np.stack(values) for name, values in self._found.items()}
 
 
 @dataclass(frozen=True, eq=False)

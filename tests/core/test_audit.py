@@ -286,6 +286,7 @@ def test_a_regularised_step_off_by_two_is_named_by_its_power_and_factor():
     assert named(wrong)[0] == "exact step"
     assert {"triangle", "C7"} <= set(named(wrong))  # it converges, to another optimum
     assert "next state" not in named(wrong)  # what holds for any policy still holds
+    assert wrong.notes[0].startswith("update 0 is not the stated step")
     assert wrong.notes[-1].startswith("it is pi^0.6 exp(8 Q_tau)")
     assert "another optimum" in wrong.notes[-1]
     hard = rt.audit("C7", cycle_mdp(), Regularised(4.0, hard=True), n_iterations=400, policy=start)
