@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from rebel_theory.torch.blocks import Block, written_out
+
 
 def tabular(n_states: int, n_actions: int, *, dtype: torch.dtype = torch.float64) -> nn.Module:
     """Return one logit a state and action, all 0; contexts are one-hot states, as ``TorchPolicy`` makes them."""
@@ -57,33 +59,14 @@ class _ContextTransformer(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.empty(n_inputs, width, dtype=dtype))
         self.place = nn.Parameter(torch.empty(n_inputs, width, dtype=dtype))
-        self.blocks = nn.ModuleList(_Block(width, heads, dtype) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, dtype, widening=2, attention=written_out) for _ in range(depth))
         self.head = nn.Linear(width, n_actions, dtype=dtype)
 
     def forward(self, contexts: Tensor) -> Tensor:
         x = contexts[..., None] * self.scale + self.place  # (S, n_inputs, width)
         for block in self.blocks:
-            x = block(x)
+            x, _ = block(x)
         out: Tensor = self.head(x.mean(-2))
-        return out
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.heads = heads
-        self.before, self.after = nn.LayerNorm(width, dtype=dtype), nn.LayerNorm(width, dtype=dtype)
-        self.qkv = nn.Linear(width, 3 * width, dtype=dtype)
-        self.out = nn.Linear(width, width, dtype=dtype)
-        self.up, self.down = nn.Linear(width, 2 * width, dtype=dtype), nn.Linear(2 * width, width, dtype=dtype)
-
-    def forward(self, x: Tensor) -> Tensor:
-        s, n, width = x.shape
-        q, k, v = self.qkv(self.before(x)).view(s, n, 3, self.heads, width // self.heads).unbind(2)
-        # written out: the fused kernel has no forward-mode derivative
-        scores = torch.einsum("snhd,smhd->shnm", q, k) * (width // self.heads) ** -0.5
-        x = x + self.out(torch.einsum("shnm,smhd->snhd", scores.softmax(-1), v).reshape(s, n, width))
-        out: Tensor = x + self.down(torch.nn.functional.gelu(self.up(self.after(x))))
         return out
 
 

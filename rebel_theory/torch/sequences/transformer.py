@@ -7,7 +7,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-Cache: TypeAlias = "list[tuple[Tensor, Tensor]]"
+from rebel_theory.torch.blocks import Block, Pair, fused
+
+Cache: TypeAlias = "list[Pair]"
 
 
 class CausalTransformer(nn.Module):
@@ -27,7 +29,7 @@ class CausalTransformer(nn.Module):
         self.max_length = max_length
         self.embed = nn.Embedding(vocabulary, width, dtype=dtype)
         self.place = nn.Embedding(max_length, width, dtype=dtype)
-        self.blocks = nn.ModuleList(_Block(width, heads, dtype) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(width, heads, dtype, widening=4, attention=fused) for _ in range(depth))
         self.norm = nn.LayerNorm(width, dtype=dtype)
         self.head = nn.Linear(width, vocabulary, bias=False, dtype=dtype)
         generator = torch.Generator().manual_seed(seed)
@@ -55,25 +57,3 @@ class CausalTransformer(nn.Module):
             x, pair = block(x, seen[:, None], None if cache is None else cache[i])
             new.append(pair)
         return self.head(self.norm(x)), new
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.heads = heads
-        self.before, self.after = nn.LayerNorm(width, dtype=dtype), nn.LayerNorm(width, dtype=dtype)
-        self.qkv = nn.Linear(width, 3 * width, dtype=dtype)
-        self.out = nn.Linear(width, width, dtype=dtype)
-        self.up, self.down = nn.Linear(width, 4 * width, dtype=dtype), nn.Linear(4 * width, width, dtype=dtype)
-
-    def forward(
-        self, x: Tensor, seen: Tensor, past: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        n, length, width = x.shape
-        q, k, v = self.qkv(self.before(x)).view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        if past is not None:
-            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        x = x + self.out(mixed.transpose(1, 2).reshape(n, length, width))
-        x = x + self.down(nn.functional.gelu(self.up(self.after(x))))
-        return x, (k, v)
