@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from rebel_theory.algorithms.base import check_step_size
+from rebel_theory.algorithms.base import Algorithm, State, check_options
 from rebel_theory.arrays import FloatArray
 from rebel_theory.policies import BaseLike, OnPolicy, Policy, as_base
 from rebel_theory.problems import Problem
@@ -57,21 +56,25 @@ def _is_first(reference: BaseLike) -> bool:
     return isinstance(reference, str) and reference == "first"
 
 
-def check_regularised(
-    what: str, step_size: ArrayLike, temperature: float, reference: BaseLike, *, may_be_zero: bool = False
-) -> None:
-    """Raise InvalidProblemError unless step size, temperature and reference make sense."""
-    check_step_size(what, step_size)
-    number = isinstance(temperature, (int, float, np.integer, np.floating)) and np.isfinite(temperature)
-    if not number or not (temperature > 0 or (may_be_zero and temperature == 0)):
-        wanted = ">= 0" if may_be_zero else "> 0"
-        raise InvalidProblemError(what, [f"temperature is {temperature!r}, expected a finite number {wanted}"])
-    if _is_first(reference):
-        return
-    if isinstance(as_base(reference), OnPolicy):
-        raise InvalidProblemError(
-            what, ['reference is "on-policy", which moves: use "first", "uniform", a policy or an array (S, A)']
-        )
+class Regularised(Algorithm):
+    """An algorithm with a temperature and a reference policy, which it remembers in a :class:`Magnet`."""
+
+    may_be_plain: ClassVar[bool] = False  # whether the temperature may be 0
+    temperature: float
+    reference: BaseLike
+
+    def __post_init__(self) -> None:
+        if self.may_be_plain:
+            check_options(self, not_negative=["temperature"])
+        else:
+            check_options(self, positive=["temperature"])
+        if not _is_first(self.reference) and isinstance(as_base(self.reference), OnPolicy):
+            remedy = 'use "first", "uniform", a policy or an array (S, A)'
+            raise InvalidProblemError(type(self).__name__, [f'reference is "on-policy", which moves: {remedy}'])
+
+    def init(self, policy: Policy) -> State:
+        """Return the first policy, which may be the reference."""
+        return State(policy, Magnet.at(policy))
 
 
 def too_long(step_size: FloatArray, temperature: float) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -66,6 +67,33 @@ class Algorithm(ABC):
     @abstractmethod
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the next state from what the oracle shows."""
+
+
+def check_options(
+    algorithm: Algorithm, *, counts: Iterable[str] = (), positive: Iterable[str] = (),
+    not_negative: Iterable[str] = (), shares: Iterable[str] = (),
+) -> None:  # fmt: skip
+    """Raise InvalidProblemError unless the step size and all of the options that are named are in range.
+
+    ``counts`` are integers >= 1, ``positive`` and ``not_negative`` finite numbers, ``shares`` lie in [0, 1].
+    """
+    what = type(algorithm).__name__
+    check_step_size(what, algorithm.step_size)
+    rules: tuple[tuple[Iterable[str], Callable[[float], bool], str], ...] = (
+        (counts, lambda x: x >= 1 and x.is_integer(), "an integer of at least 1"),
+        (positive, lambda x: 0 < x < np.inf, "a finite number > 0"),
+        (not_negative, lambda x: 0 <= x < np.inf, "a finite number >= 0"),
+        (shares, lambda x: 0 <= x <= 1, "a number in [0, 1]"),
+    )
+    faults = []
+    for names, allowed, expected in rules:
+        for name in names:
+            value = getattr(algorithm, name)
+            number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+            if not (number and allowed(float(value))):
+                faults.append(f"{name} is {value!r}, expected {expected}")
+    if faults:
+        raise InvalidProblemError(what, faults)
 
 
 def check_step_size(what: str, value: ArrayLike) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.algorithms._comparing import OfflineComparing, law_of
-from rebel_theory.algorithms.base import State, check_step_size
+from rebel_theory.algorithms.base import State, check_options
 from rebel_theory.arrays import BoolArray, FloatArray
 from rebel_theory.oracles import BoundOracle, Oracle
 from rebel_theory.policies import BaseLike, ParametricPolicy, Policy, TabularPolicy, as_base
@@ -61,11 +61,9 @@ class Dpo(OfflineComparing):
     ridge: float = 1e-6
 
     def __post_init__(self) -> None:
-        check_step_size("Dpo", self.step_size)
+        check_options(self, not_negative=["ridge"])
         if not (isinstance(self.base, str) and self.base == "first"):
             as_base(self.base)
-        if not 0 <= self.ridge < np.inf:
-            raise InvalidProblemError("Dpo", [f"ridge is {self.ridge}, expected a finite number >= 0"])
 
     def refuses(self, problem: Problem, oracle: Oracle) -> str | None:
         """Return a reason for problems without written preferences."""

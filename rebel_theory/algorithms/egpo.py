@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from numpy.typing import ArrayLike
 
-from rebel_theory.algorithms._magnets import Magnet, check_regularised, mixture, per_cell, too_long
-from rebel_theory.algorithms.base import Algorithm, State
+from rebel_theory.algorithms._magnets import Regularised, mixture, per_cell, too_long
+from rebel_theory.algorithms.base import State
 from rebel_theory.arrays import FloatArray
 from rebel_theory.oracles import BoundOracle, Oracle
 from rebel_theory.policies import BaseLike, Policy
@@ -16,7 +16,7 @@ from rebel_theory.problems import Problem
 
 
 @dataclass(frozen=True, eq=False)
-class Egpo(Algorithm):
+class Egpo(Regularised):
     r"""Look ahead, then step from where you were (Zhou, Fazel and Du 2025, arXiv:2503.08942).
 
     .. math::
@@ -51,20 +51,15 @@ class Egpo(Algorithm):
     conditions: ClassVar[str] = "game: eta (1 + tau) <= 1, exact tabular feedback; two calls of feedback an update"
     rate: ClassVar[str] = "KL(p*||pi_t) <= (1 - eta tau)^t KL_0; tau = 0: KL does not increase, last iterate converges"
 
+    may_be_plain: ClassVar[bool] = True
+
     step_size: ArrayLike
     temperature: float = 0.0
     reference: BaseLike = "first"
 
-    def __post_init__(self) -> None:
-        check_regularised("Egpo", self.step_size, self.temperature, self.reference, may_be_zero=True)
-
     def refuses(self, problem: Problem, oracle: Oracle) -> str | None:
         """Return a reason for steps with eta tau > 1."""
         return too_long(self.eta, self.temperature)
-
-    def init(self, policy: Policy) -> State:
-        """Return the first policy."""
-        return State(policy, Magnet.at(policy))
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the projection of the step with the signal at the look-ahead policy."""

@@ -8,12 +8,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.algorithms.base import Algorithm, State, check_step_size
+from rebel_theory.algorithms.base import Algorithm, State, check_options
 from rebel_theory.arrays import FloatArray, log_softmax
 from rebel_theory.oracles import BoundOracle, Exact, Oracle
 from rebel_theory.policies.base import per_row
 from rebel_theory.problems import ContextualBandit, Problem, TabularMDP
-from rebel_theory.problems.base import InvalidProblemError
 from rebel_theory.solvers.soft import soft_values
 
 
@@ -47,9 +46,7 @@ class EntropyNPG(Algorithm):
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        check_step_size("EntropyNPG", self.step_size)
-        if not 0 < self.temperature < np.inf:
-            raise InvalidProblemError("EntropyNPG", [f"temperature is {self.temperature}, expected a number > 0"])
+        check_options(self, positive=["temperature"])
 
     def refuses(self, problem: Problem, oracle: Oracle) -> str | None:
         """Return a reason for problems without exact soft values."""

@@ -10,12 +10,11 @@ from numpy.typing import ArrayLike
 
 from rebel_theory.advantages import GroupScore
 from rebel_theory.algorithms._score_methods import ScoreMethod, gradient_epochs
-from rebel_theory.algorithms.base import State, check_step_size
+from rebel_theory.algorithms.base import State, check_options
 from rebel_theory.algorithms.ppo import clipped_cells
 from rebel_theory.arrays import FloatArray
 from rebel_theory.oracles import BoundOracle
 from rebel_theory.policies import Policy
-from rebel_theory.problems.base import InvalidProblemError
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,15 +51,8 @@ class Grpo(ScoreMethod):
     kl_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        check_step_size("Grpo", self.step_size)
+        check_options(self, positive=["clip"], counts=["n_epochs"], not_negative=["kl_weight"])
         GroupScore(self.group_size)
-        faults = [] if 0 < self.clip < np.inf else [f"clip is {self.clip}, expected a finite number > 0"]
-        if int(self.n_epochs) != self.n_epochs or self.n_epochs < 1:
-            faults.append(f"n_epochs is {self.n_epochs}, expected an integer of at least 1")
-        if not 0 <= self.kl_weight < np.inf:
-            faults.append(f"kl_weight is {self.kl_weight}, expected a finite number >= 0")
-        if faults:
-            raise InvalidProblemError("Grpo", faults)
 
     def init(self, policy: Policy) -> State:
         """Return the first policy, which is also the reference."""

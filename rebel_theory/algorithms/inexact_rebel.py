@@ -8,12 +8,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.algorithms.base import Algorithm, State, check_step_size
+from rebel_theory.algorithms.base import Algorithm, State, check_options
 from rebel_theory.arrays import FloatArray
 from rebel_theory.oracles import BoundOracle
 from rebel_theory.pairs import Pairs
 from rebel_theory.policies import Base, BaseLike, Policy, TabularPolicy, as_base
-from rebel_theory.problems.base import InvalidProblemError
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +54,8 @@ class InexactRebel(Algorithm):
     base: BaseLike = "on-policy"
 
     def __post_init__(self) -> None:
-        check_step_size("InexactRebel", self.step_size)
+        check_options(self, positive=["inner_step_size"], counts=["n_steps"])
         as_base(self.base)
-        faults = []
-        if int(self.n_steps) != self.n_steps or self.n_steps < 1:
-            faults.append(f"n_steps is {self.n_steps}, expected an integer of at least 1")
-        if not 0 < self.inner_step_size < np.inf:
-            faults.append(f"inner_step_size is {self.inner_step_size}, expected a finite number > 0")
-        if faults:
-            raise InvalidProblemError("InexactRebel", faults)
 
     @property
     def base_distribution(self) -> Base:

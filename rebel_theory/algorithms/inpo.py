@@ -8,15 +8,15 @@ from typing import ClassVar
 from numpy.typing import ArrayLike
 
 from rebel_theory.algorithms._comparing import OnlineComparing, pull
-from rebel_theory.algorithms._magnets import Magnet, check_regularised, too_long
+from rebel_theory.algorithms._magnets import Regularised, too_long
 from rebel_theory.algorithms.base import State
 from rebel_theory.oracles import BoundOracle, Oracle
-from rebel_theory.policies import BaseLike, Policy
+from rebel_theory.policies import BaseLike
 from rebel_theory.problems import Problem
 
 
 @dataclass(frozen=True, eq=False)
-class Inpo(OnlineComparing):
+class Inpo(OnlineComparing, Regularised):
     r"""No-regret self-play with a KL penalty, by regression on comparisons (Zhang et al. 2024, arXiv:2407.00617).
 
     .. math::
@@ -50,20 +50,15 @@ class Inpo(OnlineComparing):
     conditions: ClassVar[str] = "preference game; fresh comparisons of the policy's own answers; eta tau <= 1"
     rate: ClassVar[str] = "average iterate: duality gap O(1/sqrt(T)); last iterate O(1/T) in KL with steps of order 1/t"
 
+    may_be_plain: ClassVar[bool] = True
+
     step_size: ArrayLike
     temperature: float = 0.1
     reference: BaseLike = "first"
 
-    def __post_init__(self) -> None:
-        check_regularised("Inpo", self.step_size, self.temperature, self.reference, may_be_zero=True)
-
     def refuses(self, problem: Problem, oracle: Oracle) -> str | None:
         """Return a reason for other problems, for Offline, and for steps with eta tau > 1."""
         return super().refuses(problem, oracle) or too_long(self.eta, self.temperature)
-
-    def init(self, policy: Policy) -> State:
-        """Return the first policy."""
-        return State(policy, Magnet.at(policy))
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the policy that solves the regression on regularised comparisons."""

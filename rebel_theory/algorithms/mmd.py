@@ -7,14 +7,14 @@ from typing import ClassVar
 
 from numpy.typing import ArrayLike
 
-from rebel_theory.algorithms._magnets import Magnet, check_regularised, mixture, per_cell
-from rebel_theory.algorithms.base import Algorithm, State
+from rebel_theory.algorithms._magnets import Regularised, mixture, per_cell
+from rebel_theory.algorithms.base import State
 from rebel_theory.oracles import BoundOracle
-from rebel_theory.policies import BaseLike, Policy
+from rebel_theory.policies import BaseLike
 
 
 @dataclass(frozen=True, eq=False)
-class MagneticMirrorDescent(Algorithm):
+class MagneticMirrorDescent(Regularised):
     r"""Mirror descent with a pull to a magnet m (Sokota et al. 2023, arXiv:2206.05825).
 
     .. math::
@@ -45,13 +45,6 @@ class MagneticMirrorDescent(Algorithm):
     step_size: ArrayLike
     temperature: float = 0.1
     reference: BaseLike = "first"
-
-    def __post_init__(self) -> None:
-        check_regularised("MagneticMirrorDescent", self.step_size, self.temperature, self.reference)
-
-    def init(self, policy: Policy) -> State:
-        """Return the first policy."""
-        return State(policy, Magnet.at(policy))
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the projection of the magnetic step at every visited row."""

@@ -8,17 +8,17 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.algorithms._magnets import Magnet, check_regularised, mixture, per_cell, too_long
-from rebel_theory.algorithms.base import Algorithm, State
+from rebel_theory.algorithms._magnets import Regularised, mixture, per_cell, too_long
+from rebel_theory.algorithms.base import State
 from rebel_theory.arrays import FloatArray
 from rebel_theory.oracles import BoundOracle, Oracle
-from rebel_theory.policies import BaseLike, Policy, TabularPolicy
+from rebel_theory.policies import BaseLike, TabularPolicy
 from rebel_theory.problems import Problem
 from rebel_theory.problems.base import InvalidProblemError
 
 
 @dataclass(frozen=True, eq=False)
-class NashMD(Algorithm):
+class NashMD(Regularised):
     r"""Play against a geometric mixture of the policy and the reference (Munos et al. 2023, arXiv:2312.00886).
 
     .. math::
@@ -56,17 +56,13 @@ class NashMD(Algorithm):
     schedule: Literal["constant", "theorem"] = "constant"
 
     def __post_init__(self) -> None:
-        check_regularised("NashMD", self.step_size, self.temperature, self.reference)
+        super().__post_init__()
         if self.schedule not in ("constant", "theorem"):
             raise InvalidProblemError("NashMD", [f'schedule is {self.schedule!r}: use "constant" or "theorem"'])
 
     def refuses(self, problem: Problem, oracle: Oracle) -> str | None:
         """Return a reason for constant steps with eta tau > 1."""
         return too_long(self.eta, self.temperature) if self.schedule == "constant" else None
-
-    def init(self, policy: Policy) -> State:
-        """Return the first policy."""
-        return State(policy, Magnet.at(policy))
 
     def steps(self, t: int) -> FloatArray:
         """Return eta_t (...) of the update number t = 0, 1, ...."""

@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from rebel_theory.algorithms._comparing import OnlineComparing, pull
-from rebel_theory.algorithms._magnets import Magnet, check_regularised, mixture
-from rebel_theory.algorithms.base import State
+from rebel_theory.algorithms._magnets import Regularised, mixture
+from rebel_theory.algorithms.base import State, check_options
 from rebel_theory.oracles import BoundOracle
 from rebel_theory.policies import BaseLike, Policy, TabularPolicy
-from rebel_theory.problems.base import InvalidProblemError
 
 
 @dataclass(frozen=True, eq=False)
-class OnlineIpo(OnlineComparing):
+class OnlineIpo(OnlineComparing, Regularised):
     r"""Gradient steps of the IPO loss on answers of the policy (Calandriello et al. 2024, arXiv:2403.08635).
 
     .. math::
@@ -54,13 +53,8 @@ class OnlineIpo(OnlineComparing):
     mixture: float = 0.0
 
     def __post_init__(self) -> None:
-        check_regularised("OnlineIpo", self.step_size, self.temperature, self.reference)
-        if not 0 <= self.mixture <= 1:
-            raise InvalidProblemError("OnlineIpo", [f"mixture is {self.mixture}, expected a number in [0, 1]"])
-
-    def init(self, policy: Policy) -> State:
-        """Return the first policy."""
-        return State(policy, Magnet.at(policy))
+        super().__post_init__()
+        check_options(self, shares=["mixture"])
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return theta after one gradient step."""

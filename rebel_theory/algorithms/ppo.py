@@ -10,11 +10,10 @@ from numpy.typing import ArrayLike
 
 from rebel_theory.advantages import Advantages, Critic
 from rebel_theory.algorithms._score_methods import ScoreMethod, first_critic, gradient_epochs
-from rebel_theory.algorithms.base import State, check_step_size
+from rebel_theory.algorithms.base import State, check_options
 from rebel_theory.arrays import FloatArray, expectation, kl_rows
 from rebel_theory.oracles import BoundOracle
 from rebel_theory.policies import Policy
-from rebel_theory.problems.base import InvalidProblemError
 
 
 def clipped_cells(seen: Advantages, ratio: FloatArray, clip: float) -> FloatArray:
@@ -27,24 +26,8 @@ def clipped_cells(seen: Advantages, ratio: FloatArray, clip: float) -> FloatArra
     return cells
 
 
-class _Ppo(ScoreMethod):
-    n_epochs: int
-    forgetting: float
-
-    def _check(self, **positive: float) -> None:
-        what = type(self).__name__
-        check_step_size(what, self.step_size)
-        faults = [f"{k} is {v}, expected a finite number > 0" for k, v in positive.items() if not 0 < v < np.inf]
-        if int(self.n_epochs) != self.n_epochs or self.n_epochs < 1:
-            faults.append(f"n_epochs is {self.n_epochs}, expected an integer of at least 1")
-        if not 0 <= self.forgetting <= 1:
-            faults.append(f"forgetting is {self.forgetting}, expected a number in [0, 1]")
-        if faults:
-            raise InvalidProblemError(what, faults)
-
-
 @dataclass(frozen=True, eq=False)
-class Ppo(_Ppo):
+class Ppo(ScoreMethod):
     r"""PPO with the clipped surrogate (Schulman et al. 2017, arXiv:1707.06347, equation 7).
 
     K full-batch gradient steps on :math:`E[\min(\rho A, \mathrm{clip}(\rho, 1-\epsilon, 1+\epsilon) A)]`,
@@ -76,7 +59,7 @@ class Ppo(_Ppo):
     forgetting: float = 0.1
 
     def __post_init__(self) -> None:
-        self._check(clip=self.clip)
+        check_options(self, positive=["clip"], counts=["n_epochs"], shares=["forgetting"])
 
     def init(self, policy: Policy) -> State:
         """Return the first policy and a critic that knows nothing."""
@@ -92,7 +75,7 @@ class Ppo(_Ppo):
 
 
 @dataclass(frozen=True, eq=False)
-class PpoKl(_Ppo):
+class PpoKl(ScoreMethod):
     r"""PPO with an adaptive KL penalty (Schulman et al. 2017, arXiv:1707.06347, section 4).
 
     K gradient steps on :math:`E[\rho A] - \beta E_x KL(\pi_t \| \pi_\theta)`; after an update with divergence D, beta
@@ -123,7 +106,7 @@ class PpoKl(_Ppo):
     forgetting: float = 0.1
 
     def __post_init__(self) -> None:
-        self._check(target_kl=self.target_kl, penalty=self.penalty)
+        check_options(self, positive=["target_kl", "penalty"], counts=["n_epochs"], shares=["forgetting"])
 
     def init(self, policy: Policy) -> State:
         """Return the first policy, a critic that knows nothing, and the first beta."""

@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike
 
 from rebel_theory.advantages import Critic
 from rebel_theory.algorithms._score_methods import ScoreMethod, first_critic
-from rebel_theory.algorithms.base import State, check_step_size
+from rebel_theory.algorithms.base import State, check_options
 from rebel_theory.oracles import BoundOracle
 from rebel_theory.policies import Policy
-from rebel_theory.problems.base import InvalidProblemError
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +41,7 @@ class Reinforce(ScoreMethod):
     forgetting: float = 0.1
 
     def __post_init__(self) -> None:
-        check_step_size("Reinforce", self.step_size)
-        if not 0 <= self.forgetting <= 1:
-            raise InvalidProblemError("Reinforce", [f"forgetting is {self.forgetting}, expected a number in [0, 1]"])
+        check_options(self, shares=["forgetting"])
 
     def init(self, policy: Policy) -> State:
         """Return the first policy and a critic that knows nothing."""

@@ -8,12 +8,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_theory.algorithms.base import Algorithm, State, check_step_size
+from rebel_theory.algorithms.base import Algorithm, State, check_options
 from rebel_theory.arrays import BoolArray, FloatArray, expectation, kl_rows
 from rebel_theory.feedback import Feedback
 from rebel_theory.oracles import BoundOracle
 from rebel_theory.policies import FisherSolver, Policy, PseudoInverse
-from rebel_theory.problems.base import InvalidProblemError
 
 _HALVINGS = 60
 
@@ -51,9 +50,7 @@ class Trpo(Algorithm):
     solver: FisherSolver = PseudoInverse()  # noqa: RUF009 - immutable
 
     def __post_init__(self) -> None:
-        check_step_size("Trpo", self.step_size)
-        if not 0 < self.max_kl < np.inf:
-            raise InvalidProblemError("Trpo", [f"max_kl is {self.max_kl}, expected a finite number > 0"])
+        check_options(self, positive=["max_kl"])
 
     def step(self, state: State, oracle: BoundOracle) -> State:
         """Return the policy at the accepted step."""

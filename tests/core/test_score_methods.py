@@ -255,11 +255,31 @@ def test_trpo_takes_no_more_than_the_step_size():
         (lambda: rt.Rloo(1.0, group_size=2.5), "group_size is 2.5"),
         (lambda: rt.Reinforce(1.0, forgetting=2.0), "forgetting is 2.0"),
         (lambda: rt.Trpo(1.0, max_kl=0.0), "max_kl is 0.0"),
+        (lambda: rt.Ppo(1.0, clip="wide"), "clip is 'wide', expected a finite number > 0"),
+        (lambda: rt.Ppo(1.0, clip=np.inf), "clip is inf"),
+        (lambda: rt.Ppo(1.0, clip=[0.1, 0.2]), r"clip is \[0.1, 0.2\]"),
+        (lambda: rt.Ppo(1.0, n_epochs=2.5), "n_epochs is 2.5, expected an integer of at least 1"),
+        (lambda: rt.PpoKl(1.0, penalty=np.nan), "penalty is nan"),
+        (lambda: rt.Reinforce(1.0, forgetting=-0.1), r"forgetting is -0.1, expected a number in \[0, 1\]"),
+        (lambda: rt.Grpo(1.0, kl_weight=np.inf), "kl_weight is inf, expected a finite number >= 0"),
+        (lambda: rt.Grpo(0.0, clip=0.0), "step_size is 0.0"),
+        (lambda: rt.Ppo(1.0, clip=0.0, n_epochs=0, forgetting=2.0), r"(?s)n_epochs.*clip.*forgetting"),
+        (lambda: rt.MagneticMirrorDescent(1.0, 0.0), "temperature is 0.0, expected a finite number > 0"),
+        (lambda: rt.NashMD(1.0, 0.0), "temperature is 0.0"),
+        (lambda: rt.Egpo(1.0, -0.1), "temperature is -0.1, expected a finite number >= 0"),
+        (lambda: rt.Inpo(1.0, 0.1, "on-policy"), 'reference is "on-policy", which moves'),
     ],
 )
 def test_bad_options_are_named(make, words):
     with pytest.raises(rt.InvalidProblemError, match=words):
         make()
+
+
+def test_the_ends_of_what_is_allowed():
+    rt.Ppo(1.0, n_epochs=1, forgetting=0.0)
+    rt.Reinforce(1.0, forgetting=1)
+    rt.Grpo(1.0, kl_weight=0, n_epochs=3.0)
+    assert rt.Egpo(1.0, np.float64(0.0)).temperature == rt.Inpo(1.0, 0).temperature == 0
 
 
 def test_oracles_without_single_answers_are_refused():
