@@ -30,7 +30,8 @@ class Egpo(Regularised):
 
     The rate: with KL_t = KL(p*||pi_t) and payoffs in [-1, 1], skew symmetry gives KL_{t+1} = (1 - eta tau) KL_t
     - eta tau KL(pi_half||p*) - (1 - eta tau) KL(pi_half||pi_t) + KL(pi_half||pi_{t+1}), and the last term is at most
-    eta KL(pi_half||pi_t); hence the condition eta (1 + tau) <= 1.
+    eta KL(pi_half||pi_t); hence the condition eta (1 + tau) <= 1, and
+    :func:`rebel_theory.theory.bounds.extragradient_bound`.
 
     Parameters
     ----------

@@ -53,11 +53,6 @@ class Winner:
     support: BoolArray
     margin: float
 
-    @property
-    def value_bound(self) -> float:
-        """Payoff that ``policy`` guarantees against every opponent; the value of the game is 0."""
-        return -self.gap / 2
-
 
 def von_neumann_winner(game: PreferenceGame) -> Winner:
     r"""Return a policy that no policy beats, with its gap and whether it is the only one.

@@ -20,6 +20,7 @@ from rebel_theory.arrays import FloatArray, expectation, kl_rows
 from rebel_theory.theory.audit import Findings, Inequality, Link, Update, difference, running_mean
 from rebel_theory.theory.audit_notes import exact_step_note
 from rebel_theory.theory.audit_update import EXACT, SUPPORT, History, moved
+from rebel_theory.theory.bounds import exact_bandit_bound
 from rebel_theory.theory.identity import update_function
 
 _LAST = Link("last divergence", "progress", "-KL(pi*||pi_{T+1})/(eta T) <= 0", "KL >= 0")
@@ -73,7 +74,7 @@ class ExactLedger:
         eta = np.broadcast_to(self.step_size, self.batch).ravel()
         t = np.arange(1, len(gap))[:, None]
         tolerance, zero = seen["tolerance"], np.zeros_like(seen["tolerance"])
-        bound, measured, average = kl[0] / (eta * t), gap[1:], running_mean(gap[1:])
+        bound, measured, average = exact_bandit_bound(kl[0], eta, t), gap[1:], running_mean(gap[1:])
         unused, length, misfit = kl[1:] / (eta * t), running_mean(seen["length"]), running_mean(seen["misfit"])
         identity = gap[1:] - (kl[:-1] - kl[1:]) / eta + seen["length"] - seen["misfit"]
 

@@ -159,8 +159,8 @@ def test_bounds_by_hand():
     np.testing.assert_allclose(bounds.self_play_bound(2, 50), 2 * np.sqrt(np.log(2) / 25))
     np.testing.assert_allclose(bounds.self_play_step_size(2, 50), np.sqrt(np.log(2) / 25))
     np.testing.assert_allclose(bounds.magnetic_bound(1.0, 0.5, 2.0, 3), 1 / 8)
+    np.testing.assert_allclose(bounds.extragradient_bound(3.0, 0.25, 2.0, 2), 0.75)
     np.testing.assert_allclose(bounds.nash_md_bound(2.0, 3), 0.5)
-    np.testing.assert_allclose(bounds.shift_floor(4.0, 0.25), 1.0)
     np.testing.assert_allclose(bounds.growing_steps_bound(1.0, 2.0, 3.0, 4.0, 1, 0.5), 2 / 3 * 1.5)
     np.testing.assert_allclose(bounds.entropy_npg_bound(1.0, 2.0, 0.25, 0.5, 1, 0.5), 2.5 * 0.5 * 0.875)
     np.testing.assert_allclose(bounds.gradient_half_time(0.5, 0.5, 0.5), 4 / 3)  # 1/2 over 2/4 * 1/2 * 3/2
