@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike
 from rebel_theory.arrays import FloatArray, batch_products, expectation
 from rebel_theory.problems import ContextualBandit, FiniteHorizonMDP, Game, LinearMDP, Problem, TabularMDP
 from rebel_theory.problems.base import checking
-from rebel_theory.solvers.chains import TOLERANCE, Warm, evaluate_chains
+from rebel_theory.solvers.chains import TOLERANCE, Found, Warm, evaluate_chains
+from rebel_theory.solvers.feature_systems import evaluate_features
 from rebel_theory.solvers.linear_systems import (
     SMALL,
     Method,
     evaluate_dense,
     evaluate_sparse,
     rounding,
-    rounding_of,
     spread,
 )
 
@@ -207,10 +207,7 @@ def _(
         near = None
         if warm is not None:
             near = Warm(warm.values, None if warm.occupancy is None else warm.occupancy / (1 - gamma))
-        found = evaluate_chains(problem, probs, near, tolerance)
-        occupancy, mass = _normalise(found.visits, gamma)
-        objective = expectation(problem.initial_dist, found.values)
-        return Evaluation(found.values, found.q_values, occupancy, objective, mass, found.error_bound)
+        return _discounted(problem, evaluate_chains(problem, probs, near, tolerance))
     if problem.is_sparse or method in ("sparse", "iterative"):
         solved = evaluate_sparse(problem, probs, method)
     else:
@@ -225,6 +222,12 @@ def _(
         mass=mass,
         error_bound=solved.error_bound,
     )
+
+
+def _discounted(problem: TabularMDP | LinearMDP, found: Found) -> Evaluation:
+    occupancy, mass = _normalise(found.visits, problem.discount)
+    objective = expectation(problem.initial_dist, found.values)
+    return Evaluation(found.values, found.q_values, occupancy, objective, mass, found.error_bound)
 
 
 def _normalise(visits: FloatArray, gamma: float) -> tuple[FloatArray, FloatArray]:
@@ -280,36 +283,4 @@ def _(problem: FiniteHorizonMDP, probs: FloatArray, *_options: Any) -> Evaluatio
 
 @evaluate_rows.register
 def _(problem: LinearMDP, probs: FloatArray, *_options: Any) -> Evaluation:
-    gamma, m = problem.discount, problem.measures
-    phi_pi = np.matmul(probs[..., None, :], problem.features)[..., 0, :]  # (..., S, d)
-    kernel = np.matmul(m, phi_pi)  # (..., d, d)
-    eye = np.eye(problem.n_features)
-    theta = np.broadcast_to(problem.reward_weights, kernel.shape[:-1])
-    w = np.linalg.solve(eye - gamma * kernel, theta[..., None])[..., 0]  # (..., d)
-    q = np.matmul(problem.features, w[..., None, :, None])[..., 0]
-    values = np.matmul(phi_pi, w[..., None])[..., 0]
-    start = (1 - gamma) * np.matmul(np.swapaxes(phi_pi, -1, -2), problem.initial_dist[..., None])
-    z = np.linalg.solve(np.swapaxes(eye - gamma * kernel, -1, -2), start)  # (..., d, 1)
-    arrivals = np.matmul(np.swapaxes(m, -1, -2), z)[..., 0]  # (..., S)
-    if (m < 0).any():  # signed measures cancel: what is left of a state that nothing leads to is rounding, not weight
-        size = np.matmul(np.swapaxes(np.abs(m), -1, -2), np.abs(z))[..., 0]
-        noise = 8 * problem.n_features * np.finfo(np.float64).eps / (1 - gamma) * size
-        arrivals = np.where(arrivals <= noise, 0.0, arrivals)
-    occupancy = (1 - gamma) * problem.initial_dist + gamma * arrivals
-    occupancy, _ = _normalise(occupancy, gamma)
-    # residual of V = r_pi + gamma P_pi V, seen through the features: the error is at most 1/(1-gamma) times it
-    expected = np.matmul(phi_pi, (theta + gamma * np.matmul(kernel, w[..., None])[..., 0])[..., None])[..., 0]
-    # sizes of what cancels in these sums, for the rounding that the residual cannot see
-    sizes = np.stack(np.broadcast_arrays(np.abs(w), np.abs(m).sum(axis=-1), np.abs(theta)), axis=-1)  # (..., d, 3)
-    value, mass, reward = np.moveaxis(np.matmul(np.abs(phi_pi), sizes).max(axis=-2), -1, 0)
-    hidden = rounding_of(problem.n_states + problem.n_actions + 2 * problem.n_features, reward, (1 + mass) * value)
-    residual = float((np.abs(values - expected).max(axis=-1) + hidden).max())
-    lead = values.shape[:-1]
-    return Evaluation(
-        values=values,
-        q_values=q,
-        occupancy=occupancy,
-        objective=expectation(problem.initial_dist, values),
-        mass=np.full(lead, 1.0 / (1.0 - gamma)),
-        error_bound=residual / (1.0 - gamma),
-    )
+    return _discounted(problem, evaluate_features(problem, probs))

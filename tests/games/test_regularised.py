@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import rebel_theory as rt
-from rebel_theory.solvers import regularised
+from rebel_theory.solvers import equilibrium_path
 
 RPS = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=float)
 
@@ -186,4 +186,5 @@ def test_other_problems_batches_and_unreachable_tolerances_are_refused():
 def test_blocks_of_the_wide_product():
     rng = np.random.default_rng(2)
     payoff, p = rng.standard_normal((300, 300)), rng.dirichlet(np.ones(300))
-    assert_allclose(regularised._wide_product(payoff, p.astype(np.longdouble)).astype(float), payoff @ p, rtol=1e-10)
+    product = equilibrium_path._wide_product(payoff, p.astype(np.longdouble))
+    assert_allclose(product.astype(float), payoff @ p, rtol=1e-10)
