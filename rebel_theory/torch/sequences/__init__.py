@@ -2,9 +2,10 @@
 
 from rebel_theory.torch.sequences.ascent import AdamAscent, PlainAscent
 from rebel_theory.torch.sequences.critics import ValueCritic
+from rebel_theory.torch.sequences.digits import Arithmetic, Copy, Sort
 from rebel_theory.torch.sequences.judge import CyclicJudge
 from rebel_theory.torch.sequences.policy import SequencePolicy
-from rebel_theory.torch.sequences.tasks import Arithmetic, Copy, Grammar, SequenceTask, Sort, TargetStyle
+from rebel_theory.torch.sequences.tasks import Grammar, SequenceTask, TargetStyle
 from rebel_theory.torch.sequences.tokens import Batch, Completions
 from rebel_theory.torch.sequences.transformer import CausalTransformer
 
