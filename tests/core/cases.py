@@ -9,12 +9,20 @@ import reference as ref
 import rebel_theory as rt
 
 KINDS = ("bandit", "mdp", "horizon", "linear", "game")
+AUDITED = {"bandit": "C1", "mdp": "C11", "horizon": "C11", "linear": "C11", "game": "P7"}
 BASES = ("on-policy", "uniform", "fixed", "mixture")
 
 
 def dirichlet(rng, *shape, concentration=1.0):
     """Rows of probabilities."""
     return rng.dirichlet(np.full(shape[-1], concentration), size=shape[:-1])
+
+
+def discounted(rng, s, a, discount, n):
+    """A batch of n discounted MDPs."""
+    transition = dirichlet(rng, n, s, a, s, concentration=0.3)
+    reward = rng.random((n, s, a))
+    return rt.TabularMDP(transition, reward, discount=discount, initial_dist=dirichlet(rng, n, s))
 
 
 @dataclass(frozen=True)
