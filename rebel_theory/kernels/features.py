@@ -3,7 +3,7 @@
 Rows of features are read eight numbers at a time (``load``), in either width, and worked on as vectors of eight
 doubles: what becomes of plain loops over a short row depends on the compiler's mood (scalar code, five times slower).
 Sums are reordered and fused, nothing else: NaN and infinities keep their meaning, and bounds on rounding hold for any
-order.
+order. The vectors share this file with the kernels that work on them, so that the cache sees edits.
 """
 # mypy: allow-untyped-calls
 
