@@ -96,8 +96,8 @@ def _use(device: str) -> None:
     """Make the claims on networks run on a device; raise :class:`UserError` if there is none of that name."""
     import os
 
+    from rebel_bench.devices import DEVICE
     from rebel_bench.errors import UserError
-    from rebel_bench.fingerprint import DEVICE
 
     try:
         import torch

@@ -1,9 +1,10 @@
 """What a measurement depends on besides its names: the code that it runs, and the numerical libraries.
 
 Found by reading, never by importing: every source of ``rebel_theory`` and ``rebel_envs``, what ``check`` and
-``control`` reach in the claim's file, and whatever that imports of ``rebel_bench`` or of the user's own.
-Comments, docstrings, statements and figures do not count, so that a word mended costs no measurement. What is
-not seen: files opened or modules named at run time.
+``control`` reach in the claim's file (:mod:`rebel_bench.reach`), and whatever that imports of ``rebel_bench`` or of
+the user's own. Of these ``rebel_theory.torch`` counts, and the version of PyTorch, only for a claim that requires
+torch, or whose code has the word anywhere. Comments, docstrings, statements and figures do not count, so that a word
+mended costs no measurement. What is not seen: files opened or modules named at run time.
 """
 
 from __future__ import annotations
@@ -11,64 +12,63 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from rebel_bench.errors import ClaimError
-
-DEVICE = "REBEL_DEVICE"  # environment variable: reaches worker processes, too
+from rebel_bench.devices import device
+from rebel_bench.reach import fields_of_claim, parsed, tree_of
 
 _WHOLE = ("rebel_theory", "rebel_envs")  # used through their top: everything may matter
+_APART = "rebel_theory/torch/"  # but for this, which nothing else imports
+_RUNNER = ("rebel_bench.scale", "rebel_bench.streams")  # what every measurement is called with
 _INSTALLED = {"site-packages", "dist-packages"}
 _LIBRARIES = ("numpy", "scipy", "numba")
-_NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_ON = ", device "
 
 
-@cache
-def libraries() -> str:
-    """Return the versions that rounding depends on, such as ``"python 3.11, numpy 2.3.4, ..."``."""
-    words = ["python " + ".".join(platform.python_version_tuple()[:2])]
-    for name in _LIBRARIES:
-        try:
-            words.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            words.append(f"{name} none")
-    device = os.environ.get(DEVICE, "cpu")
-    if device != "cpu":  # where the networks of the claims N1 on are evaluated
-        words.append(f"device {device}")
-    return ", ".join(words)
+def libraries(file: Path | None = None) -> str:
+    """Return the versions that rounding depends on, such as ``"python 3.11, numpy 2.3.4, ..."``.
+
+    For the claim in ``file`` those of what it requires besides, and with torch the device, unless that is the CPU.
+    """
+    required, neural = set[str](), file is not None and needs_torch(file)
+    if file is not None:
+        required = {*_required(*_state(file)), *(("torch",) if neural else ())}
+    found = ", ".join(map(_version, ("python", *_LIBRARIES, *sorted(required.difference(_LIBRARIES)))))
+    return found + (f"{_ON}{device()}" if neural and device() != "cpu" else "")
+
+
+def same_libraries(one: str, other: str) -> bool:
+    """Return whether two texts of :func:`libraries` differ in the device at most."""
+    return one.split(_ON)[0] == other.split(_ON)[0]
 
 
 def code_of(file: Path) -> str:
     """Return 16 hexadecimal digits that change with the code that the claim in ``file`` runs."""
     total = hashlib.sha256()
     for name, path in sorted(sources_of(file).items()):
-        total.update(f"{name} {_digest(*_state(path), path == file)}\n".encode())
+        total.update(f"{name} {_read(*_state(path), path == file).digest}\n".encode())
     return total.hexdigest()[:16]
 
 
 def sources_of(file: Path) -> dict[str, Path]:
     """Return the files that the claim in ``file`` runs by the names of their modules; its own is ``"claim"``."""
-    found: dict[str, Path] = {"claim": file}
-    for package in _WHOLE:
-        found |= _package(package)
-    waiting, seen = [file], set[str]()
-    while waiting:
-        path = waiting.pop()
-        for module in _imports(*_state(path), path == file):
-            if (place := _place(module)) in seen:
-                continue
-            seen.add(place)
-            new = {name: source for name, source in _files(place).items() if name not in found}
-            found |= new
-            waiting += [source for source in new.values() if source.suffix == ".py"]
-    return found
+    found = _all_sources(file)
+    if _reads_torch(file, found):
+        return found
+    return {name: path for name, path in found.items() if not name.startswith(_APART)}
+
+
+def needs_torch(file: Path) -> bool:
+    """Return whether the claim in ``file`` requires torch, or runs code with the word in it."""
+    return _reads_torch(file, _all_sources(file))
 
 
 def edited_since(file: Path, moment: float) -> list[Path]:
@@ -80,6 +80,42 @@ def edited_since(file: Path, moment: float) -> list[Path]:
     return [path for path in sources_of(file).values() if path != file and moment < path.stat().st_mtime <= now]
 
 
+def _all_sources(file: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {"claim": file}
+    for package in _WHOLE:
+        found |= _package(package)
+    waiting, seen = [file], set[str]()
+    for module in _RUNNER:
+        found |= _files(module)
+        waiting.append(found[module])
+    while waiting:
+        path = waiting.pop()
+        for module in _read(*_state(path), path == file).imports:
+            if (place := _place(module)) in seen:
+                continue
+            seen.add(place)
+            new = {name: source for name, source in _files(place).items() if name not in found}
+            found |= new
+            waiting += [source for source in new.values() if source.suffix == ".py"]
+    return found
+
+
+def _reads_torch(file: Path, found: dict[str, Path]) -> bool:
+    if "torch" in _required(*_state(file)):
+        return True
+    ours = (path for name, path in found.items() if path.suffix == ".py" and not name.startswith(_APART))
+    return any(_read(*_state(path), path == file).torch for path in ours)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What is known of a file: a digest of what runs, the modules that it imports, whether it speaks of torch."""
+
+    digest: str
+    imports: tuple[str, ...]
+    torch: bool
+
+
 def _state(path: Path) -> tuple[Path, int, int]:
     """Return a path with what changes when the file does: the keys of the caches below."""
     about = path.stat()
@@ -87,23 +123,75 @@ def _state(path: Path) -> tuple[Path, int, int]:
 
 
 @cache
-def _digest(path: Path, _modified: int, _size: int, claim: bool) -> str:
+def _read(path: Path, _modified: int, _size: int, claim: bool) -> _Source:
     if path.suffix != ".py":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return hashlib.sha256(ast.dump(tree_of(path, claim=claim)).encode()).hexdigest()
+        return _Source(hashlib.sha256(path.read_bytes()).hexdigest(), (), False)
+    tree = tree_of(path, claim=claim)
+    text = ast.dump(tree)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return _Source(digest, tuple(dict.fromkeys(_imports(tree, path))), re.search(r"\btorch\b", text) is not None)
 
 
 @cache
-def _imports(path: Path, _modified: int, _size: int, claim: bool) -> tuple[str, ...]:
-    """Return what a file imports, as absolute names; ``from a import b`` gives ``a`` and ``a.b``."""
-    names: list[str] = []
-    for node in ast.walk(tree_of(path, claim=claim)):
+def _required(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
+    """Return what the claim in a file ``requires``; torch, where that is not written out."""
+    fields = fields_of_claim(parsed(path).body)
+    if fields is None or "requires" not in fields:
+        return ()  # a file that reads otherwise counts as a whole, the word included
+    try:
+        return tuple(map(str, ast.literal_eval(fields["requires"])))
+    except ValueError:
+        return ("torch",)
+
+
+@cache
+def _version(name: str) -> str:
+    if name == "python":
+        return "python " + ".".join(platform.python_version_tuple()[:2])
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name} none"
+
+
+def _imports(tree: ast.Module, path: Path) -> Iterator[str]:
+    """Yield what a file imports, as absolute names; ``from a import b`` gives ``a`` and ``a.b``, ``a.c`` used too."""
+    bound: dict[str, str] = {}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:  # the style is absolute imports
-            module = node.module or ""
-            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
-    return tuple(dict.fromkeys(names))
+            for alias in node.names:
+                yield alias.name
+                bound[alias.asname or alias.name.split(".")[0]] = (
+                    alias.name if alias.asname else alias.name.split(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, (_around(path, node.level), node.module)))
+            yield module
+            for alias in node.names:
+                yield f"{module}.{alias.name}"
+                bound[alias.asname or alias.name] = f"{module}.{alias.name}"
+    for node in ast.walk(tree):
+        first, *rest = _dotted(node)
+        if rest and first in bound:  # a module that somebody else has imported
+            yield ".".join((bound[first], *rest))
+
+
+def _around(path: Path, level: int) -> str:
+    """Return the package that an import with ``level`` dots starts from; only ours are ever read one by one."""
+    if not level:
+        return ""
+    folder = path.parents[level - 1]
+    top = Path(__file__).parent
+    return ".".join((top.name, *folder.relative_to(top).parts)) if folder.is_relative_to(top) else folder.name
+
+
+def _dotted(node: ast.AST) -> tuple[str, ...]:
+    """Return the names in ``a.b.c``; one empty name for anything else."""
+    if isinstance(node, ast.Name):
+        return (node.id,)
+    if isinstance(node, ast.Attribute):
+        return (*_dotted(node.value), node.attr)
+    return ("",)
 
 
 def _place(module: str) -> str:
@@ -153,77 +241,3 @@ def _package(top: str) -> dict[str, Path]:
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-
-
-def tree_of(path: Path, *, claim: bool = False) -> ast.Module:
-    """Return the tree of a file without what does not run: docstrings, imports for type checkers.
-
-    With ``claim``, only what the measurement of the claim in it reaches.
-    """
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise ClaimError(f"file {path.name}", str(error)) from None
-    if claim:
-        tree.body = _reached(tree.body)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, (ast.Module, *_NAMED)) and body and _is_text(body[0]):
-            del body[0]
-        if isinstance(body, list):
-            body[:] = [part for part in body if not _is_for_type_checkers(part)]
-    return tree
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _is_for_type_checkers(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def _reached(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Return what ``check``, ``control`` and ``blocks`` of ``CLAIM = Claim(...)`` reach; all, if it reads otherwise.
-
-    Statements that do more than to define a name are kept: they may change anything.
-    """
-    measured = _measured(body)
-    if measured is None:
-        return body
-    free = [node for node in body if not _defined(node) and not _is_for_type_checkers(node) and not _is_text(node)]
-    wanted = {name for node in (*measured, *free) for name in _used(node)}
-    kept: list[ast.stmt] = []
-    rest = [node for node in body if _defined(node)]
-    while more := [node for node in rest if _defined(node) & wanted]:
-        kept += more
-        rest = [node for node in rest if node not in more]
-        wanted |= {name for node in more for name in _used(node)}
-    chosen = {id(node) for node in (*free, *kept)}
-    return [node for node in body if id(node) in chosen] + [ast.Expr(value) for value in measured]
-
-
-def _measured(body: list[ast.stmt]) -> list[ast.expr] | None:
-    """Return the expressions that measure, from the one plain ``CLAIM = Claim(check=..., ...)``."""
-    calls = [node.value for node in body if isinstance(node, ast.Assign) and _defined(node) == {"CLAIM"}]
-    if len(calls) != 1 or not isinstance(calls[0], ast.Call):
-        return None
-    fields = {keyword.arg: keyword.value for keyword in calls[0].keywords}
-    if None in fields or not {"id", "check", "control"} <= set(fields):
-        return None
-    return [fields[name] for name in ("id", "check", "control", "blocks") if name in fields]
-
-
-def _defined(node: ast.stmt) -> set[str]:
-    """Return the names that a statement defines and does nothing else; none if it may do more."""
-    if isinstance(node, _NAMED):
-        return {node.name}
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return {(alias.asname or alias.name).split(".")[0] for alias in node.names} - {"*"}
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    names = {target.id for target in targets if isinstance(target, ast.Name)}
-    return names if len(names) == len(targets) else set()
-
-
-def _used(node: ast.AST) -> Iterator[str]:
-    return (part.id for part in ast.walk(node) if isinstance(part, ast.Name))

@@ -63,7 +63,7 @@ class Results:
         for spec in self._store.specs(found.claim.id):
             if scale in (None, spec.scale) and seed in (None, spec.seed):
                 runs[replace(spec, part="check", block=0)].append(spec)
-        now = (code_of(found.file), libraries())
+        now = (code_of(found.file), libraries(found.file))
         sizes = list(Scale)
 
         def order(first: Spec) -> tuple[int, int, bool, float]:

@@ -87,7 +87,9 @@ class Run:
 def run_of(found: Found, scale: Scale, seed: int) -> Run:
     """Return the measurement of a claim by the present code."""
     n_blocks = found.claim.n_blocks(scale)
-    return Run(found, Spec(found.claim.id, "check", scale, seed, 0, n_blocks, code_of(found.file), libraries()))
+    return Run(
+        found, Spec(found.claim.id, "check", scale, seed, 0, n_blocks, code_of(found.file), libraries(found.file))
+    )
 
 
 def _finding(claim: Claim, cases: pd.DataFrame, control_cases: pd.DataFrame) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 import rebel_theory as rt
-from rebel_bench.fingerprint import DEVICE
+from rebel_bench.devices import device
 from rebel_bench.instances import random_preferences, simplex
 from rebel_theory.arrays import FloatArray
 
@@ -26,7 +25,7 @@ def prepare() -> str:
     import torch
 
     torch.set_num_threads(1)
-    return os.environ.get(DEVICE, "cpu")
+    return device()
 
 
 def policy(

@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from rebel_bench import fingerprint
+from rebel_bench.fingerprint import sources_of
+from rebel_bench.reach import tree_of
 
 _TEXTS = {"title", "statement", "latex", "source", "control_statement", "finding", "false_alarm"}
 _HELPERS = ("rebel_bench.claims.", "rebel_bench.instances")
@@ -15,15 +16,15 @@ _HELPERS = ("rebel_bench.claims.", "rebel_bench.instances")
 
 def measured_by(file: Path) -> str:
     """Return a digest of what ``check`` and ``control`` of the claim in ``file`` run, there and in its helpers."""
-    helpers = {name: path for name, path in fingerprint.sources_of(file).items() if name.startswith(_HELPERS)}
-    trees = [fingerprint.tree_of(file, claim=True)]
-    trees += [fingerprint.tree_of(path) for name, path in sorted(helpers.items()) if path.name != "__init__.py"]
+    helpers = {name: path for name, path in sources_of(file).items() if name.startswith(_HELPERS)}
+    trees = [tree_of(file, claim=True)]
+    trees += [tree_of(path) for name, path in sorted(helpers.items()) if path.name != "__init__.py"]
     return digest(map(_canonical, trees))
 
 
 def drawn_by(file: Path) -> str:
     """Return a digest of all code in ``file``, the texts of a claim left out."""
-    tree = fingerprint.tree_of(file)
+    tree = tree_of(file)
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Claim":
             node.keywords = [keyword for keyword in node.keywords if keyword.arg not in _TEXTS]
