@@ -221,7 +221,7 @@ def test_a_claim_that_is_written_otherwise_counts_as_a_whole(claim, old, new):
     ("added", "old", "new"),
     [
         (
-            "ALL = []\n\n\ndef known(f):\n    ALL.append(f)\n    return f\n\n\n@known\ndef case():\n    return 1\n",
+            "ALL = []\n\n\ndef known(f):\n    ALL.append(f)\n    return f\n\n\n@known\ndef case():\n    return 1\n\n\nother = case\nSAID = (other,)\n\n\ndef more(): return SAID\n",
             "1",
             "2",
         ),
@@ -275,16 +275,16 @@ def test_modules_of_ours_are_followed_however_they_are_named(claim, reaching):
 def test_relative_imports_are_those_of_the_package(tmp_path, monkeypatch):
     package = tmp_path / "rebel_bench"
     (package / "inner").mkdir(parents=True)
-    for name in ("fingerprint", "one", "scale", "streams", "inner/two", "inner/three"):
+    for name in ("fingerprint", "one", "scale", "streams", "four", "inner/two", "inner/three"):
         (package / f"{name}.py").write_text("")
     (package / "__init__.py").write_text("")
     (package / "inner" / "__init__.py").write_text("")
     (package / "one.py").write_text("from .inner import two\n")
-    (package / "inner" / "two.py").write_text("from . import three\nfrom ..scale import nothing\n")
+    (package / "inner" / "two.py").write_text("from . import three\nfrom ..four import nothing\n")
     monkeypatch.setattr(fingerprint, "__file__", str(package / "fingerprint.py"))
     file = tmp_path / "c1.py"
     file.write_text("import rebel_bench.one\n")
-    assert {"rebel_bench.inner.two", "rebel_bench.inner.three"} <= set(sources_of(file))
+    assert {"rebel_bench.inner.two", "rebel_bench.inner.three", "rebel_bench.four"} <= set(sources_of(file))
 
 
 # ---------------------------------------------------------------------------------------------------------- torch
