@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
 from rebel_bench.threads import one_thread
+
+if TYPE_CHECKING:
+    from rebel_bench.pruning import Pruned
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Verify:
   rebel-theory verify C2 e1,e2 --scale paper       three claims, as many cases as for a figure
   rebel-theory verify --workers 8 --json > all.json
   rebel-theory verify C2 --fresh                   measured again, though it is in rebel-results
+  rebel-theory verify --scale paper --prune        and remove what older code left of this scale
+  rebel-theory verify C2 --prune --dry-run         of C2 alone, listed and not removed
   rebel-theory verify --claims my_conjectures      your own claim files"""
 
     ids: Annotated[
@@ -44,6 +49,10 @@ class Verify:
     """Where the networks of the claims N1 to N5 are evaluated, such as cuda; the others run on the CPU."""
     fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Measure again what is in --out already."""
+    prune: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Then remove from --out what older code or libraries left of these claims at this scale, whatever the seed."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """With --prune: list what would be removed, and remove nothing."""
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Print one JSON object on stdout instead of a table."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("rebel-results")
@@ -59,14 +68,18 @@ class Verify:
 
         if self.cluster is not None:
             raise UserError("--cluster is not yet in this version: leave it out, and use --workers N on one machine")
+        if self.dry_run and not self.prune:
+            raise UserError("--dry-run lists what --prune would remove: add --prune, or leave it out")
         if self.device != "cpu":
             _use(self.device)
         with one_thread(spawning=False):  # before NumPy loads, so that one worker rounds as many do
             from rebel_bench import tables
             from rebel_bench.atomic import require_writable
             from rebel_bench.progress import OnStderr
+            from rebel_bench.pruning import Prunable
             from rebel_bench.runner import verify
 
+        before = Prunable.before_the_run(self.out) if self.prune else None
         result = verify(
             self.ids,
             scale=self.scale,
@@ -77,11 +90,14 @@ class Verify:
             fresh=self.fresh,
             progress=OnStderr(),
         )
+        pruned = before.prune(result, dry_run=self.dry_run) if before is not None else None
         # the verdicts first: a figure that fails must not take them along
         if self.json:
-            tables.print_verification_json(result)
+            tables.print_verification_json(result, {} if pruned is None else {"pruned": pruned.row()})
         else:
             tables.print_verification(result)
+        if pruned is not None:
+            _tell(pruned, listed=not self.json)
         if self.figures:
             from rebel_bench.render import render
 
@@ -90,6 +106,18 @@ class Verify:
             for outcome in result:
                 render(outcome.claim, outcome.cases, outcome.control_cases, drawings)
         return 0 if result.passed else 1
+
+
+def _tell(pruned: Pruned, *, listed: bool) -> None:
+    """Say what was removed, and warn of what could not be."""
+    import sys
+
+    if listed:
+        print(pruned)
+        if pruned.dry_run:
+            print(*pruned.units, sep="\n", end="\n" if pruned.units else "")
+    for path, reason in pruned.failed.items():
+        print(f"warning: {path} could not be removed ({reason})", file=sys.stderr)
 
 
 def _use(device: str) -> None:

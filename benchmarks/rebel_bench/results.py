@@ -67,8 +67,8 @@ class Results:
         sizes = list(Scale)
 
         def order(first: Spec) -> tuple[int, int, bool, float]:
-            age = max(self._store.path(spec).stat().st_mtime for spec in runs[first])
-            return sizes.index(first.scale), -first.seed, (first.code, first.libraries) == now, age
+            written = max(self._store.written(spec) for spec in runs[first])
+            return sizes.index(first.scale), -first.seed, (first.code, first.libraries) == now, written
 
         for first in sorted(runs, key=order, reverse=True):
             outcome = self._outcome(Run(found, first), current=(first.code, first.libraries) == now)

@@ -121,11 +121,20 @@ class Store:
             table = pq.read_table(path, page_checksum_verification=True)
             stored, version = _about(table.schema)
             cases = table.to_pandas()
+        except FileNotFoundError:  # another run may prune
+            return None
         except _BROKEN as error:
             raise BrokenFileError(f"{path} is not a result of rebel-theory ({type(error).__name__})") from None
         if stored != spec:
             raise BrokenFileError(f"{path} holds {stored.name}, which is another unit")
         return Stored(spec, cases, version)
+
+    def written(self, spec: Spec) -> float:
+        """Return when a unit was written, in seconds since the epoch; 0 if it is not there, or no longer."""
+        try:
+            return self.path(spec).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def specs(self, claim: str | None = None) -> Iterator[Spec]:
         """Yield what is stored, of one claim or of all, in the order of the names; other files are left alone."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -151,11 +152,11 @@ def _summary(result: Verification) -> str:
     return f"{n} of {n} claims hold, and every control is refuted"
 
 
-def print_verification_json(result: Verification) -> None:
-    """Print the one object of ``verify --json``; a figure that is NaN or infinite is null."""
+def print_verification_json(result: Verification, more: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Print the one object of ``verify --json``, ``more`` included; a figure that is NaN or infinite is null."""
     about: dict[str, Any] = {"version": result.version, "seed": result.seed, "scale": result.scale.value}
     about["left_out"] = [claim.id for claim in result.left_out]
-    print_json({"claims": result.rows(), **about, "ledger": asdict(result.ledger)})
+    print_json({"claims": result.rows(), **about, "ledger": asdict(result.ledger), **more})
 
 
 def print_json(value: Any) -> None:

@@ -221,7 +221,8 @@ def test_a_claim_that_is_written_otherwise_counts_as_a_whole(claim, old, new):
     ("added", "old", "new"),
     [
         (
-            "ALL = []\n\n\ndef known(f):\n    ALL.append(f)\n    return f\n\n\n@known\ndef case():\n    return 1\n\n\nother = case\nSAID = (other,)\n\n\ndef more(): return SAID\n",
+            "ALL = []\n\n\ndef known(f):\n    ALL.append(f)\n    return f\n\n\n@known\ndef case():\n    return 1\n\n\n"
+            "def other():\n    return case\n",
             "1",
             "2",
         ),
