@@ -7,6 +7,7 @@ claims that this run did not have, damaged files, and whatever else lies in the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +43,9 @@ class Pruned:
 
     def __str__(self) -> str:
         """Return one sentence."""
-        counts: dict[str, int] = {}
-        for spec in self.units.values():
-            counts[spec.claim] = counts.get(spec.claim, 0) + 1
-        what = (
-            f": {', '.join(f'{id_} {n}' for id_, n in counts.items())} ({self.n_bytes / 1e3:.0f} kB)" if counts else ""
-        )
+        counts = Counter(spec.claim for spec in self.units.values())
+        each = ", ".join(f"{id_} {n}" for id_, n in counts.items())
+        what = f": {each} ({self.n_bytes / 1e3:.0f} kB)" if each else ""
         verb = "Would remove" if self.dry_run else "Removed"
         return f"{verb} {len(self.units)} units of older code or libraries{what}"
 
@@ -100,7 +98,7 @@ class Prunable:
 
 
 def _replaced(spec: Spec, outcome: Outcome) -> bool:
-    """Return whether no run of the present code would read a unit at the scale of ``outcome``, with any seed or device."""
+    """Return whether a unit is of the scale of ``outcome``, and no run of its code would read it on any device."""
     if spec.scale != outcome.scale:
         return False
     return spec.code != outcome.code or not same_libraries(spec.libraries, outcome.libraries)
