@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "DRAWN",
     "PARTS",
     "AtLeast",
     "Claim",
@@ -47,6 +48,7 @@ __all__ = [
 
 Part: TypeAlias = Literal["check", "control"]
 PARTS: tuple[Part, ...] = get_args(Part)
+DRAWN = "drawn"  # a column of cases: true for rows that are measured for the figure alone, and not judged
 Measurement: TypeAlias = Callable[[Generator, Scale], pd.DataFrame]
 Finding: TypeAlias = Callable[[pd.DataFrame, pd.DataFrame], str]
 Drawing: TypeAlias = "Callable[[Figure, pd.DataFrame, pd.DataFrame], None]"
@@ -76,7 +78,8 @@ class Claim:
     test
         How the cases are judged: ``Equality``, ``Inequality``, ``AtLeast``, ``Rate`` or ``Estimates``.
     check
-        ``check(rng, scale)`` measures and returns a tidy table, one row per case.
+        ``check(rng, scale)`` measures and returns a tidy table, one row per case. Where it has a column ``drawn``,
+        rows with true are for the figure, and are not judged.
     control, control_statement
         The same measurement with something deliberately broken, and what. It must come out refuted.
     figure
@@ -162,7 +165,7 @@ class Claim:
         A broken variant that merely crashes into NaN would otherwise pass for evidence that the test can tell
         right from wrong.
         """
-        judgement = self.test.judge(cases)
+        judgement = self.test.judge(cases[~cases[DRAWN].astype(bool)] if DRAWN in cases else cases)
         if part == "control" and judgement.verdict == "refuted" and judgement.undefined == judgement.violations:
             if judgement.undefined == 0:
                 return judgement  # a refuted rate counts groups, and may have none outside

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
 import rebel_envs as envs
 import rebel_theory as rt
+from rebel_bench.claim import Scale
 from rebel_bench.claims import p3_optimism, p5_nash_md, p6_reward_models
+from rebel_bench.style import figure
 from rebel_theory.theory.bradley_terry import bradley_terry
 
 
@@ -56,3 +59,44 @@ def test_p6_games_have_no_condorcet_winner():
     assert games.preference.shape == (5, 1, 8, 8)
     ahead = (games.preference[:, 0] > 0.5).sum(axis=-1)
     assert (ahead.max(axis=-1) < 7).all()
+
+
+@pytest.fixture(scope="module")
+def p3_cases():
+    """P3's cases, with 40 updates in the place of 1,000 for what is drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        curves = p3_optimism._curves
+        patch.setattr(p3_optimism, "_curves", lambda n_updates: curves(40))
+        return p3_optimism.CLAIM.measure("check", Scale.QUICK, 0)
+
+
+def test_p3_is_judged_by_what_is_tested_alone(p3_cases):
+    claim = p3_optimism.CLAIM
+    drawn = p3_cases["drawn"]
+    assert drawn.sum() == 2 * 5 * 40
+    judgement = claim.judge("check", p3_cases)
+    assert (judgement.verdict, judgement.n_cases) == ("holds", 80)
+    over = p3_cases.assign(bound=p3_cases["bound"].where(drawn, 0.0))
+    assert claim.judge("check", over).verdict == "refuted"
+    assert claim.judge("check", p3_cases.assign(drawn=True)).verdict == "inconclusive"
+
+
+def test_p3_draws_its_cases_and_runs_nothing(p3_cases, monkeypatch):
+    game = envs.rock_paper_scissors()
+    first = rt.TabularPolicy.from_probs([[0.5, 0.25, 0.25]])
+    trace = rt.run(game, rt.Omwu(0.1), n_iterations=40, policy=first)
+    mmd = rt.duality_gap(game, rt.regularised_equilibrium(game, 0.1, np.array([0.5, 0.25, 0.25])).policy)
+    monkeypatch.setattr(rt, "run", None)
+    with figure("neurips", (2, 2)) as fig:
+        p3_optimism.draw(fig, p3_cases.sample(frac=1, random_state=0).sort_index(), pd.DataFrame())
+        curves = {line.get_label(): line for line in fig.axes[0].get_lines()}
+        averages = {line.get_label(): line for line in fig.axes[1].get_lines()}
+        assert [ax.get_title().split(":")[0] for ax in fig.axes] == [
+            *["rock-paper-scissors"] * 2, *["ten answers, three played"] * 2
+        ]  # fmt: skip
+        assert {"MWU", "OMWU", "EGPO", "MMD", "Nash-MD"} <= set(curves)
+        assert np.array_equal(curves["OMWU"].get_xdata(), np.arange(1, 41))
+        assert_allclose(curves["OMWU"].get_ydata(), trace.gap[0, 1:], rtol=1e-9)
+        assert_allclose(averages["OMWU"].get_ydata(), trace.average_gap[0, 1:], rtol=1e-9)
+        level = [line.get_ydata()[0] for line in fig.axes[0].get_lines() if line.get_label().startswith("_")]
+        assert_allclose(level, [mmd, mmd], rtol=1e-6)  # of MMD and of Nash-MD: their reference is the start

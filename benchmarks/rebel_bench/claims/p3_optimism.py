@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 import rebel_envs as envs
 import rebel_theory as rt
-from rebel_bench.claim import Claim, Inequality, Scale
+from rebel_bench.claim import DRAWN, Claim, Inequality, Scale
 from rebel_bench.instances import random_preferences
 from rebel_theory.algorithms import Algorithm
 from rebel_theory.arrays import FloatArray
@@ -19,9 +19,11 @@ from rebel_theory.theory.divergences import kl_divergence
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from rebel_bench.game.versus import Versus
+
 STEP_SIZE = 1 / 8  # the largest of the theorem
 LEFT = 0.02  # of the duality gap at the start, after T updates on rock-paper-scissors
-DRAWN_STEP, DRAWN_UPDATES = 0.1, 10_000
+DRAWN_STEP = 0.1
 DRAWN_GAME = 17  # a random game of ten whose winner plays three, as in the soccer game
 
 
@@ -72,8 +74,9 @@ def _potential(game: rt.PreferenceGame, iterates: FloatArray) -> FloatArray:
 
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return potential and gap under OMWU."""
-    return _instances(rng, scale, rt.Omwu(STEP_SIZE))
+    """Return potential and gap under OMWU, and for the figure five algorithms on two games."""
+    tested = _instances(rng, scale, rt.Omwu(STEP_SIZE)).assign(**{DRAWN: False})
+    return pd.concat([tested, _curves(scale.cases(quick=1_000, paper=10_000, full=10_000))], ignore_index=True)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
@@ -81,22 +84,14 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
     return _instances(rng, scale, rt.MirrorDescent(STEP_SIZE))
 
 
-def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
-    """Draw last and average iterates of five algorithms on rock-paper-scissors and on a game of ten answers."""
+def _curves(n_updates: int) -> pd.DataFrame:
+    """Return duality gaps of last and average iterates, off equilibrium, at the updates that are drawn."""
+    from rebel_bench.game import versus
+
     games = {
         "rock-paper-scissors": envs.rock_paper_scissors(),
         "ten answers, three played": envs.random_game(10, seed=DRAWN_GAME),
     }
-    draw_games(fig, games, DRAWN_UPDATES, 3e-5)
-
-
-def draw_games(fig: Figure, games: dict[str, rt.PreferenceGame], n_updates: int, lowest: float) -> None:
-    """Draw a row of panels for each of two games: duality gaps of last and average iterates, off equilibrium."""
-    from rebel_bench.game import versus, versus_figure
-
-    fig.set_layout_engine("constrained")
-    fig.set_figheight(0.78 * float(fig.get_figwidth()))
-    axes = fig.subplots(2, 2, sharex=True, sharey="row")
     algorithms: dict[str, Algorithm] = {
         "MWU": rt.MirrorDescent(DRAWN_STEP),
         "OMWU": rt.Omwu(DRAWN_STEP),
@@ -104,20 +99,55 @@ def draw_games(fig: Figure, games: dict[str, rt.PreferenceGame], n_updates: int,
         "MMD": rt.MagneticMirrorDescent(DRAWN_STEP),
         "Nash-MD": rt.NashMD(DRAWN_STEP),
     }
-    for row, (name, game) in zip(axes, games.items(), strict=True):
+    t = versus.drawn_updates(n_updates)
+    rows = []
+    for name, game in games.items():
         found = versus.compare(game, algorithms, step_size=DRAWN_STEP, n_iterations=n_updates)
+        for c in found.contenders:
+            bias = np.nan if c.bias is None else c.bias
+            part = {"instance": 0, "game": name, "what": c.name, "n_updates": t, "bias": bias, DRAWN: True}
+            rows.append(pd.DataFrame(part | {"value": c.last[0, t], "average": c.average[0, t]}))
+    return pd.concat(rows, ignore_index=True)
+
+
+def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
+    """Draw last and average iterates of five algorithms on rock-paper-scissors and on a game of ten answers."""
+    from rebel_bench.game import versus_figure
+
+    fig.set_layout_engine("constrained")
+    fig.set_figheight(0.78 * float(fig.get_figwidth()))
+    axes = fig.subplots(2, 2, sharex=True, sharey="row")
+    drawn = cases[cases[DRAWN].astype(bool)]
+    for row, (name, table) in zip(axes, drawn.groupby("game", sort=False), strict=True):
+        found = _versus(table)
         for ax, average in zip(row, (False, True), strict=True):
             versus_figure.curves(ax, found, average=average)
             ax.set_title(f"{name}: {'average' if average else 'last'} iterate", fontsize=8)
-        t = np.array([200.0, n_updates])
+        t = np.array([found.n_iterations / 50, found.n_iterations])
         row[1].plot(t, 1 / t, color="black", linewidth=0.8)
-        row[1].text(350, 3e-4, "slope $-1$", fontsize=7, ha="center")
-        row[0].set_ylim(bottom=lowest)
+        row[1].text(1.75 * t[0], 0.06 / t[0], "slope $-1$", fontsize=7, ha="center")
+        row[0].set_ylim(bottom=3e-5)
         row[0].set_ylabel("duality gap (payoff)")
     for ax in axes[1]:
         ax.set_xlabel("updates $t$")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7, handlelength=3, columnspacing=1.2)
+
+
+def _versus(table: pd.DataFrame) -> Versus:
+    """Return the gaps of one game as ``rebel-theory game`` has them; NaN at updates that are not drawn."""
+    from rebel_bench.game.versus import Contender, Versus
+
+    n_updates, nothing = int(table["n_updates"].max()), np.empty((1, 0))
+    contenders = []
+    for name, part in table.groupby("what", sort=False):
+        last, average = np.full((2, 1, n_updates + 1), np.nan)
+        at = part["n_updates"].to_numpy(dtype=int)
+        last[0, at], average[0, at] = part["value"], part["average"]
+        bias = float(part["bias"].iloc[0])
+        known = None if np.isnan(bias) else bias
+        contenders.append(Contender(str(name), None, last, average, nothing, None, None, known))
+    return Versus(tuple(contenders), DRAWN_STEP, n_updates, None, 0, nothing[0])
 
 
 CLAIM = Claim(

@@ -13,10 +13,11 @@ import rebel_theory as rt
 from rebel_bench.algorithm_specs import Spec
 from rebel_bench.errors import UserError
 from rebel_bench.game.analysis import AT_EQUILIBRIUM, Analysis, Progress
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import FloatArray, IntArray
 
 DEFAULT_STEP = 0.1  # within OMWU's condition (1/8), and MMD's at the default temperature of 0.1
 PLAYED = 0.01  # probability from which a name counts as played: every iterate here has full support
+_POINTS = 1500  # of a gap curve, spread evenly over the logarithm of t
 _LARGEST_KEPT = 50_000_000  # probabilities of all iterates of one algorithm, for its path
 
 
@@ -65,6 +66,11 @@ class Versus:
     def n_seeds(self) -> int:
         """Number of seeds, 1 where feedback is exact."""
         return len(self.contenders[0].last)
+
+
+def drawn_updates(n_iterations: int) -> IntArray:
+    """Return the updates at which gaps are drawn, from the first."""
+    return np.unique(np.geomspace(1, n_iterations, _POINTS).round().astype(int))
 
 
 def first_policy(game: rt.PreferenceGame) -> FloatArray:

@@ -13,7 +13,7 @@ import pandas as pd
 from rebel_bench.atomic import whole_file
 from rebel_bench.game.analysis import Analysis
 from rebel_bench.game.figures import label
-from rebel_bench.game.versus import Contender, Versus
+from rebel_bench.game.versus import Contender, Versus, drawn_updates
 from rebel_bench.style import Venue, figure, line, save
 from rebel_theory.arrays import FloatArray
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_POINTS = 1500  # of a gap curve, spread evenly over the logarithm of t
 _STEPS = 4000  # of a path
 _FLOOR = 1e-10  # below this a duality gap is drawn at the lower edge
 _ROWS = 8  # names whose probabilities are drawn
@@ -96,7 +95,7 @@ def style_of(versus: Versus, k: int) -> dict[str, Any]:
 
 def curves(ax: Axes, versus: Versus, *, average: bool) -> None:
     """Draw gaps over updates: mean over seeds, range shaded, and the bias of regularised games as thin lines."""
-    t = np.unique(np.geomspace(1, versus.n_iterations, _POINTS).round().astype(int))
+    t = drawn_updates(versus.n_iterations)
     for k, c in enumerate(versus.contenders):
         gaps = np.maximum(c.average if average else c.last, _FLOOR)[:, t]
         style = style_of(versus, k) | {"linewidth": 1.2, "markersize": 3.0, "markevery": _spread(t, k)}
