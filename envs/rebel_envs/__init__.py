@@ -20,8 +20,9 @@ from rebel_envs.bandits import (
     worst_case_bandit,
 )
 from rebel_envs.chains import chain, combination_lock, river_swim
+from rebel_envs.contextual_bandits import neural_bandit, random_feature_bandit
 from rebel_envs.deep_seas import deep_sea, deep_sea_finite_horizon
-from rebel_envs.games import contextual_game, disc_game, random_game, rock_paper_scissors
+from rebel_envs.games import contextual_cycle, contextual_game, disc_game, random_game, rock_paper_scissors
 from rebel_envs.gridworlds import gridworld
 from rebel_envs.gymnasium_tables import from_gymnasium
 from rebel_envs.icu import icu_sepsis
@@ -38,6 +39,7 @@ __all__ = [
     "chain",
     "combination_lock",
     "condorcet_cycle",
+    "contextual_cycle",
     "contextual_game",
     "deep_sea",
     "deep_sea_finite_horizon",
@@ -54,8 +56,10 @@ __all__ = [
     "low_rank_garnet",
     "make",
     "names",
+    "neural_bandit",
     "random_bandit",
     "random_bradley_terry_game",
+    "random_feature_bandit",
     "random_finite_horizon",
     "random_game",
     "random_mdp",

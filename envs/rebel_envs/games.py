@@ -13,6 +13,7 @@ from rebel_envs._checks import batch, context_distribution, generator, whole, wi
 from rebel_theory.arrays import FloatArray
 from rebel_theory.problems import PreferenceGame, Problem
 from rebel_theory.problems.base import checking
+from rebel_theory.problems.contextual import circle, cyclic_preferences
 
 
 def rock_paper_scissors(n_actions: int = 3, weights: ArrayLike | None = None, win: float = 1.0) -> PreferenceGame:
@@ -47,8 +48,7 @@ def rock_paper_scissors(n_actions: int = 3, weights: ArrayLike | None = None, wi
         w = checks.array("weights", np.ones(n) if weights is None else weights, f"{n} positive numbers")
         if checks.require(w.shape == (n,), f"weights has shape {w.shape}, expected ({n},): one per action"):
             checks.entries(~(np.isfinite(w) & (w > 0)), "weights", ("y",), w, "is {value}, expected a positive number")
-    ahead = (np.arange(n)[:, None] - np.arange(n)) % n  # steps from j forward to i
-    signs = np.where(ahead == 0, 0.0, np.where(ahead <= n // 2, 1.0, -1.0))
+    signs = circle(n)
     scale = 1 / np.outer(w, w)
     scale /= scale[signs != 0].max()
     return PreferenceGame((1 + (2 * win - 1) * signs * scale) / 2)
@@ -107,6 +107,49 @@ def contextual_game(
     return PreferenceGame(preference, context_dist=context_distribution(rng, x, context_concentration))
 
 
+def contextual_cycle(
+    n_contexts: int = 8,
+    n_actions: int = 3,
+    *,
+    n_inputs: int = 3,
+    strength: float = 0.6,
+    seed: int = 0,
+    n_instances: int | None = None,
+) -> PreferenceGame:
+    r"""Return rock-paper-scissors whose circle and answers' strengths are functions of a context vector.
+
+    :math:`P(y \succ z \mid x) = \sigma(s_y(x) - s_z(x) + t(x)\, c_{yz})`, with the signs c of
+    :func:`rock_paper_scissors`, strengths :math:`s(x) = \mathrm{strength} \cdot \tanh(x U)` and the pull of the
+    circle :math:`t(x) = 1 + \tanh(x v)/2`, in log-odds; U, v and the contexts are standard normal. Where the pull
+    exceeds the differences in strength no answer beats all others. The contexts come with the game (``contexts``);
+    a game on a device with the same law is :func:`rebel_theory.torch.device.contextual_cycle`.
+
+    Parameters
+    ----------
+    n_contexts, n_inputs : int
+        X >= 1 contexts, vectors of k >= 1 numbers, of the same weight.
+    n_actions : int
+        Y, odd, at least 3.
+    strength : float >= 0
+        Largest strength; 0 leaves only the circle, whose equilibrium is uniform.
+    seed : int
+        Of the contexts and the weights.
+    n_instances : int, optional
+        Preferences of shape (n_instances, X, Y, Y): independent weights on the same contexts.
+
+    Examples
+    --------
+    >>> game = contextual_cycle(5)
+    >>> game.preference.shape, game.contexts.shape
+    ((5, 3, 3), (5, 3))
+    """
+    law = cyclic_preferences(
+        n_contexts, n_actions, n_inputs, strength=strength, seed=seed, n_instances=n_instances
+    )
+    contexts, preference = law.tables()
+    return PreferenceGame(preference, contexts=contexts)
+
+
 def disc_game(n_actions: int = 7, *, n_discs: int = 1, seed: int | None = None) -> PreferenceGame:
     r"""Return the disc game: players on a disc, the payoff is the cross product of their places.
 
@@ -157,5 +200,6 @@ EXAMPLES: Mapping[str, Callable[..., Problem]] = {
     "weighted-rock-paper-scissors": partial(rock_paper_scissors, weights=(1.0, 2.0, 3.0)),
     "random-game": partial(random_game, n_actions=10),
     "contextual-game": partial(contextual_game, n_contexts=5, n_actions=4),
+    "contextual-cycle": partial(contextual_cycle, n_contexts=8, n_actions=3),
     "disc-game": partial(disc_game, n_actions=7),
 }

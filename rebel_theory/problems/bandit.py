@@ -10,7 +10,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import FloatArray, IntArray
-from rebel_theory.problems.base import Checks, Problem, checking, initial_distribution, normalised
+from rebel_theory.problems.base import Checks, Problem, checking, context_vectors, initial_distribution, normalised
 
 
 @runtime_checkable
@@ -102,6 +102,8 @@ class ContextualBandit(Problem):
         Distribution rho of contexts, uniform by default.
     noise : Noise
         ``NoNoise()``, ``BernoulliNoise()`` or ``GaussianNoise(sigma)``.
+    contexts : shape (X, k), optional
+        What is known of each context: the inputs of a ``TorchPolicy`` that brings none. A batch shares them.
 
     Raises
     ------
@@ -112,9 +114,17 @@ class ContextualBandit(Problem):
     reward: FloatArray  # (..., X, Y)
     context_dist: FloatArray  # (..., X)
     noise: Noise
+    contexts: FloatArray | None  # (X, k)
     _own_axes: ClassVar[dict[str, int]] = {"reward": 2, "context_dist": 1}
 
-    def __init__(self, reward: ArrayLike, *, context_dist: ArrayLike | None = None, noise: Noise = NoNoise()) -> None:
+    def __init__(
+        self,
+        reward: ArrayLike,
+        *,
+        context_dist: ArrayLike | None = None,
+        noise: Noise = NoNoise(),
+        contexts: ArrayLike | None = None,
+    ) -> None:
         with checking("ContextualBandit") as checks:
             r = checks.array("reward", reward, "mean rewards of shape (X, Y)")
             if not checks.require(
@@ -127,9 +137,11 @@ class ContextualBandit(Problem):
             checks.finite("reward", r, ("x", "y"))
             noise.check(checks, r)
             rho = initial_distribution(checks, context_dist, n_contexts, name="context_dist", axis="x")
+            vectors = context_vectors(checks, contexts, n_contexts)
         object.__setattr__(self, "reward", r)
         object.__setattr__(self, "context_dist", normalised(rho))
         object.__setattr__(self, "noise", noise)
+        object.__setattr__(self, "contexts", vectors)
 
     @property
     def row_shape(self) -> tuple[int, ...]:

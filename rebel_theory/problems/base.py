@@ -146,6 +146,19 @@ def initial_distribution(
     return array
 
 
+def context_vectors(checks: Checks, value: ArrayLike | None, n_contexts: int) -> FloatArray | None:
+    """Return validated context vectors (X, k), or None."""
+    if value is None:
+        return None
+    array = checks.array("contexts", value, "one vector per context, shape (X, k)")
+    if checks.require(
+        array.ndim == 2 and len(array) == n_contexts and array.size > 0,
+        f"contexts has shape {array.shape}, expected ({n_contexts}, k): one vector per context",
+    ):
+        checks.finite("contexts", array, ("x", "i"))
+    return array
+
+
 def normalised(array: FloatArray) -> FloatArray:
     """Return rows that sum to 1 to the last digit, read-only (input rows sum to 1 within the tolerance)."""
     result: FloatArray = array / array.sum(axis=-1, keepdims=True)
@@ -160,6 +173,7 @@ class Problem(ABC):
     shape, ``(X,)``, ``(S,)`` or ``(H, S)``; inside the library the rows are flattened to one axis.
     """
 
+    contexts: FloatArray | None = None  # (X, k), what is known of each context; shared by a batch of instances
     _own_axes: ClassVar[dict[str, int]] = {}  # of every array that may carry a batch: how many axes are an instance's
 
     @property

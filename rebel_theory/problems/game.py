@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from rebel_theory.arrays import FloatArray, batch_products, read_only
 from rebel_theory.problems.bandit import check_sizes
-from rebel_theory.problems.base import Checks, Problem, checking, initial_distribution, normalised
+from rebel_theory.problems.base import Checks, Problem, checking, context_vectors, initial_distribution, normalised
 
 SYMMETRY_TOLERANCE = 1e-6  # matrices printed with six decimals pass
 _SKEW_ACTIONS = 256  # from here a product over half the matrix is faster than a library's over all of it
@@ -49,6 +49,8 @@ class PreferenceGame(Game):
         ``preference[x, y, z]`` = probability that y is preferred to z in context x; P + P^T = 1.
     context_dist : shape (X,), optional
         Uniform by default.
+    contexts : shape (X, k), optional
+        What is known of each context: the inputs of a ``TorchPolicy`` that brings none. A batch shares them.
 
     Notes
     -----
@@ -59,9 +61,12 @@ class PreferenceGame(Game):
     preference: FloatArray  # (..., X, Y, Y)
     context_dist: FloatArray  # (..., X)
     contextual: bool
+    contexts: FloatArray | None  # (X, k)
     _own_axes: ClassVar[dict[str, int]] = {"preference": 3, "context_dist": 1}
 
-    def __init__(self, preference: ArrayLike, *, context_dist: ArrayLike | None = None) -> None:
+    def __init__(
+        self, preference: ArrayLike, *, context_dist: ArrayLike | None = None, contexts: ArrayLike | None = None
+    ) -> None:
         with checking("PreferenceGame") as checks:
             p = checks.array("preference", preference, "probabilities of shape (Y, Y) or (X, Y, Y)")
             if not checks.require(
@@ -76,10 +81,12 @@ class PreferenceGame(Game):
             if not _in_order(p):
                 _check_preferences(checks, p, axes)
             rho = initial_distribution(checks, context_dist, n_contexts, name="context_dist", axis="x")
+            vectors = context_vectors(checks, contexts, n_contexts)
         symmetric = _symmetrised(p if contextual else p[None])
         object.__setattr__(self, "preference", symmetric)
         object.__setattr__(self, "context_dist", normalised(rho))
         object.__setattr__(self, "contextual", contextual)
+        object.__setattr__(self, "contexts", vectors)
 
     @cached_property
     def payoff(self) -> FloatArray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from rebel_theory.problems import (
     GaussianNoise,
     InvalidProblemError,
     LinearMDP,
+    Noise,
+    NoNoise,
     PreferenceGame,
     Problem,
     TabularMDP,
@@ -39,14 +41,25 @@ class Evaluated:
 class DeviceProblem(SelfRunning):
     """A problem of S rows and A actions on a device; ``rt.run`` takes it with a :class:`TorchPolicy`."""
 
-    n_rows: int
-    n_actions: int
+    contexts: Tensor | None = None  # (S, k), the inputs of a policy that brings none
     linear_gap: ClassVar[bool] = True  # the average's gap is the gaps' average; in a game it is smaller
+    _table: ClassVar[str] = "reward"
 
     @property
-    @abstractmethod
     def table(self) -> Tensor:
-        """A tensor (..., S, A) that says where the problem is, and in which precision."""
+        """The tensor (S, ..., A) that says where the problem is, in which precision, and how large."""
+        found: Tensor = getattr(self, self._table)
+        return found
+
+    @property
+    def n_rows(self) -> int:
+        """Contexts or states S."""
+        return int(self.table.shape[0])
+
+    @property
+    def n_actions(self) -> int:
+        """Actions A."""
+        return int(self.table.shape[-1])
 
     @abstractmethod
     def evaluate(self, probs: Tensor) -> Evaluated:
@@ -65,27 +78,16 @@ class DeviceProblem(SelfRunning):
 
 @dataclass(frozen=True, eq=False)
 class DeviceBandit(DeviceProblem):
-    """Mean rewards (S, A), context distribution (S,), and normal noise of deviation sigma or Bernoulli rewards."""
+    """Mean rewards (S, A), context distribution (S,), and normal noise of deviation sigma or Bernoulli rewards.
+
+    ``contexts`` (S, k), if there are any, are the inputs of a policy that brings none.
+    """
 
     reward: Tensor
     context_dist: Tensor
     sigma: float = 0.0
     bernoulli: bool = False
-
-    @property
-    def n_rows(self) -> int:  # type: ignore[override]
-        """Contexts."""
-        return int(self.reward.shape[0])
-
-    @property
-    def n_actions(self) -> int:  # type: ignore[override]
-        """Actions."""
-        return int(self.reward.shape[1])
-
-    @property
-    def table(self) -> Tensor:
-        """The rewards."""
-        return self.reward
+    contexts: Tensor | None = None
 
     def evaluate(self, probs: Tensor) -> Evaluated:
         """Return rho, r and the gap to the best action in every context."""
@@ -110,26 +112,16 @@ class DeviceBandit(DeviceProblem):
 
 @dataclass(frozen=True, eq=False)
 class DeviceGame(DeviceProblem):
-    """Preferences P(y beats y' | x) (S, A, A); the gap is the duality gap in payoffs l = 2 P - 1."""
+    """Preferences P(y beats y' | x) (S, A, A); the gap is the duality gap in payoffs l = 2 P - 1.
+
+    ``contexts`` (S, k), if there are any, are the inputs of a policy that brings none.
+    """
 
     preference: Tensor
     context_dist: Tensor
+    contexts: Tensor | None = None
     linear_gap: ClassVar[bool] = False
-
-    @property
-    def n_rows(self) -> int:  # type: ignore[override]
-        """Contexts."""
-        return int(self.preference.shape[0])
-
-    @property
-    def n_actions(self) -> int:  # type: ignore[override]
-        """Actions."""
-        return int(self.preference.shape[-1])
-
-    @property
-    def table(self) -> Tensor:
-        """The preferences."""
-        return self.preference
+    _table: ClassVar[str] = "preference"
 
     def evaluate(self, probs: Tensor) -> Evaluated:
         """Return rho, E_{y'' ~ pi} l(x, y, y''), and 2 max_{pi'} l(pi', pi)."""
@@ -160,21 +152,6 @@ class DeviceMDP(DeviceProblem):
     initial_dist: Tensor
     discount: float
     optimum: float
-
-    @property
-    def n_rows(self) -> int:  # type: ignore[override]
-        """States."""
-        return int(self.reward.shape[0])
-
-    @property
-    def n_actions(self) -> int:  # type: ignore[override]
-        """Actions."""
-        return int(self.reward.shape[1])
-
-    @property
-    def table(self) -> Tensor:
-        """The rewards."""
-        return self.reward
 
     def evaluate(self, probs: Tensor) -> Evaluated:
         """Return d_pi, Q^pi and V* - V^pi by batched dense solves."""
@@ -208,6 +185,22 @@ class DeviceMDP(DeviceProblem):
             total = total + torch.where(alive, self.reward[rows, chosen], torch.zeros_like(total))
 
 
+class NoiseLaw(TypedDict):
+    """How a :class:`DeviceBandit` says its noise."""
+
+    sigma: float
+    bernoulli: bool
+
+
+def law_of(noise: Noise, what: str) -> NoiseLaw:
+    """Return the noise of a bandit as a device knows it."""
+    if not isinstance(noise, (NoNoise, GaussianNoise, BernoulliNoise)):
+        raise InvalidProblemError(
+            what, [f"{type(noise).__name__} is not there on a device: NoNoise, GaussianNoise or BernoulliNoise"]
+        )
+    return {"sigma": getattr(noise, "sigma", 0.0), "bernoulli": isinstance(noise, BernoulliNoise)}
+
+
 def on_device(
     problem: Problem, device: torch.device | str = "cpu", *, dtype: torch.dtype = torch.float64
 ) -> DeviceProblem:
@@ -216,7 +209,7 @@ def on_device(
     Raises
     ------
     InvalidProblemError
-        For batches of instances, sparse MDPs, discount 1, and kinds that have no tensors here.
+        For batches of instances, sparse MDPs, discount 1, noise of your own, and kinds that have no tensors here.
     """
     what = type(problem).__name__
     if problem.batch_shape:
@@ -227,16 +220,14 @@ def on_device(
     def tensor(array: Any) -> Tensor:
         return torch.as_tensor(np.array(array, dtype=np.float64), dtype=dtype, device=device)
 
+    contexts = None if problem.contexts is None else tensor(problem.contexts)
     if isinstance(problem, ContextualBandit):
-        noise = problem.noise
-        sigma = noise.sigma if isinstance(noise, GaussianNoise) else 0.0
-        return DeviceBandit(
-            tensor(problem.reward), tensor(problem.context_dist), sigma, isinstance(noise, BernoulliNoise)
-        )
+        noise = law_of(problem.noise, what)
+        return DeviceBandit(tensor(problem.reward), tensor(problem.context_dist), **noise, contexts=contexts)
     if isinstance(problem, PreferenceGame):
         table = np.asarray(problem.preference)
         whole = table[None] if table.ndim == 2 else table
-        return DeviceGame(tensor(whole), tensor(np.asarray(problem.context_dist).reshape(len(whole))))
+        return DeviceGame(tensor(whole), tensor(np.asarray(problem.context_dist).reshape(len(whole))), contexts)
     if isinstance(problem, LinearMDP):
         transition = np.einsum("sad,dt->sat", problem.features, problem.measures, optimize=True)
         reward = problem.features @ problem.reward_weights
