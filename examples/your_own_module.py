@@ -1,15 +1,11 @@
 """REBEL on a module of your own: a noisy contextual bandit, eight seeds in one call."""
 
-import numpy as np
 import torch
 from torch import nn
 
+import rebel_envs as envs
 import rebel_theory as rt
 from rebel_theory.torch import FirstOrder, TorchPolicy
-
-rng = np.random.default_rng(0)
-contexts = rng.standard_normal((20, 4))  # what the module sees of each of 20 contexts
-rewards = np.tanh(contexts @ rng.standard_normal((4, 5)))  # and what its 5 answers earn
 
 
 class Net(nn.Module):
@@ -26,8 +22,9 @@ class Net(nn.Module):
 
 torch.manual_seed(0)
 torch.set_num_threads(1)  # the fastest for a network this small
-bandit = rt.ContextualBandit(rewards, noise=rt.GaussianNoise(0.5))
-policy = TorchPolicy(Net().double(), contexts, solver=FirstOrder(steps=50, lr=0.02))
+# 20 contexts, vectors of 4 numbers, and what 5 answers earn there: a random network of the vector
+bandit = envs.neural_bandit(20, 5, n_inputs=4, noise=rt.GaussianNoise(0.5))
+policy = TorchPolicy(Net().double(), solver=FirstOrder(steps=50, lr=0.02))
 trace = rt.run(bandit, rt.Rebel(step_size=2.0), n_iterations=20, policy=policy, oracle=rt.Sampled(500), n_seeds=8)
 for t in range(0, 21, 5):
     print(f"after {t:2d} updates, {trace.queries[0, t]:6.0f} rewards: gap {trace.gap[:, t].mean():.4f}")

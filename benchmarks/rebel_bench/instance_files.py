@@ -144,7 +144,7 @@ def _described(thing: Any) -> dict[str, Any]:
     fields = {name: getattr(thing, name) for name in MODELS[kind].model_fields if name != "kind"}
     if not getattr(thing, "contextual", True):
         fields["preference"] = fields["preference"][0]
-    return {"kind": kind} | {name: as_lists(value) for name, value in fields.items()}
+    return {"kind": kind} | {name: as_lists(value) for name, value in fields.items() if value is not None}
 
 
 def as_lists(value: Any) -> Any:

@@ -35,6 +35,7 @@ def numbers(value: Any, place: tuple[int, ...] = ()) -> FloatArray:
 
 
 Array = Annotated[Any, BeforeValidator(numbers)]
+Contexts = Annotated[Any, BeforeValidator(lambda value: None if value is None else numbers(value))]
 
 
 def _base(value: Any) -> str | FloatArray:
@@ -53,6 +54,7 @@ class _Bandit(_Strict):
     kind: Literal["bandit"]
     reward: Array
     context_dist: Array
+    contexts: Contexts = None
 
 
 class _MDP(_Strict):
@@ -84,6 +86,7 @@ class _Game(_Strict):
     kind: Literal["preference-game"]
     preference: Array
     context_dist: Array
+    contexts: Contexts = None
 
 
 class _Tabular(_Strict):

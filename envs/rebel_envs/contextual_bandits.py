@@ -53,9 +53,7 @@ def neural_bandit(
     >>> bandit.reward.shape, bandit.contexts.shape
     ((6, 3), (6, 4))
     """
-    law = neural_rewards(
-        n_contexts, n_actions, n_inputs, hidden, scale=scale, seed=seed, n_instances=n_instances
-    )
+    law = neural_rewards(n_contexts, n_actions, n_inputs, hidden, scale=scale, seed=seed, n_instances=n_instances)
     contexts, reward = law.tables()
     return ContextualBandit(reward, noise=noise, contexts=contexts)
 

@@ -143,9 +143,7 @@ def contextual_cycle(
     >>> game.preference.shape, game.contexts.shape
     ((5, 3, 3), (5, 3))
     """
-    law = cyclic_preferences(
-        n_contexts, n_actions, n_inputs, strength=strength, seed=seed, n_instances=n_instances
-    )
+    law = cyclic_preferences(n_contexts, n_actions, n_inputs, strength=strength, seed=seed, n_instances=n_instances)
     contexts, preference = law.tables()
     return PreferenceGame(preference, contexts=contexts)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self, final
 
@@ -38,7 +40,8 @@ class TorchPolicy(ParametricPolicy):
         Maps contexts (S, k) to logits (S, A). It is copied in evaluation mode and never changed; double precision
         where digits are compared.
     contexts : shape (S, k), or (H, S, k) with a horizon, optional
-        What the module sees of each state; by default one-hot states.
+        What the module sees of each state; by default the problem's own (``problem.contexts``), one-hot states where
+        it has none.
     solver : Minimise(), GaussNewton(), LevenbergMarquardt() or FirstOrder(steps)
         How REBEL's regression is solved. The first forms the Jacobian (S, A, p), the others products with it.
     theta : shape (..., p), optional
@@ -63,7 +66,7 @@ class TorchPolicy(ParametricPolicy):
         solver: RegressionSolver | Minimise | None = None,
         theta: ArrayLike | None = None,
     ) -> None:
-        net = module if isinstance(module, Stacked) else Stacked(_copied(module))
+        net = module if isinstance(module, Stacked) else Stacked(copied(module))
         flat = net.first.cpu().numpy() if theta is None else np.asarray(theta)
         x = None if contexts is None else np.asarray(contexts, dtype=np.float64)
         with checking("TorchPolicy") as checks:
@@ -89,7 +92,7 @@ class TorchPolicy(ParametricPolicy):
         """The module at the parameters of the policy, if they are not a batch."""
         if self.theta.ndim != 1:
             raise ValueError(f"theta has shape {self.theta.shape}: pick one member, with_theta(policy.theta[i])")
-        module = _copied(self._net.module)
+        module = copied(self._net.module)
         with torch.no_grad():
             values = self._net.unflatten(torch.as_tensor(self.theta.copy(), dtype=self._net.first.dtype))
             for name, p in module.named_parameters():
@@ -117,7 +120,7 @@ class TorchPolicy(ParametricPolicy):
         """Return the policy on contexts (rows, k); contexts (S, k) of a finite horizon serve every step."""
         shape, x = problem.policy_shape, self.contexts
         if x is None:
-            x = np.eye(problem.n_rows)
+            x = np.eye(problem.n_rows) if problem.contexts is None else problem.contexts
         elif len(shape) == 3 and x.ndim == 2 and len(x) == shape[1]:
             x = np.tile(x, (shape[0], 1))
         elif x.shape[:-1] == shape[:-1]:
@@ -127,7 +130,8 @@ class TorchPolicy(ParametricPolicy):
                 "TorchPolicy", [f"contexts has shape {x.shape}, expected ({problem.n_rows}, k) for this problem"]
             )
         policy = self.with_inputs(frozen(x))
-        found = policy.log_probs.shape[-2:]
+        with taking(x.shape):
+            found = policy.log_probs.shape[-2:]
         if found != (problem.n_rows, problem.n_actions):
             raise InvalidProblemError(
                 "TorchPolicy",
@@ -214,7 +218,26 @@ class TorchPolicy(ParametricPolicy):
         return result
 
 
-def _copied(module: nn.Module) -> nn.Module:
+@contextmanager
+def taking(shape: Sequence[int]) -> Iterator[None]:
+    """Say what is wrong with contexts (S, k) that a module cannot take."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise InvalidProblemError(
+            "TorchPolicy",
+            [
+                f"the module does not take contexts of shape {tuple(shape)} ({str(error).splitlines()[0]}): change its "
+                "input, or pass other contexts; of a problem with contexts of its own they are the default, and "
+                f"contexts=np.eye({shape[0]}) gives one-hot states"
+            ],
+        ) from error
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """Return a copy in evaluation mode."""
     from copy import deepcopy
 
     return deepcopy(module).eval()

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
+import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.claim import Claim, Inequality, Scale
 from rebel_bench.claims import _neural as neural
 from rebel_bench.style import OKABE_ITO
-from rebel_theory.arrays import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,25 +23,16 @@ SHARE = 0.5  # of the least gap of the reward model, at most, is what self-play 
 ETA, N_UPDATES = 0.2, 400  # the bound of P1 is ln(A)/(eta T) + eta/2 a side; the measured gap is far below
 
 
-def games(rng: Generator, contexts: FloatArray, n: int) -> rt.PreferenceGame:
-    """Return n games of rock, paper, scissors whose strengths and lengths of the circle depend on the context."""
-    circle = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-    strength = 0.6 * np.tanh(contexts @ rng.standard_normal((n, neural.N_INPUTS, A)))  # (n, S, A)
-    turn = 1.0 + 0.5 * np.tanh(contexts @ rng.standard_normal((n, neural.N_INPUTS, 1)))  # (n, S, 1)
-    scores = strength[..., :, None] - strength[..., None, :] + turn[..., None] * circle
-    return rt.PreferenceGame(1 / (1 + np.exp(-scores)))
-
-
 def _instances(rng: Generator, scale: Scale, self_play: bool) -> pd.DataFrame:
     """Return duality gaps of the average policy of REBEL, and of the reward model's optima, the best of all betas."""
-    from rebel_theory.torch import GaussNewton
+    from rebel_theory.torch import GaussNewton, TorchPolicy, mlp
 
-    neural.prepare()
+    device = neural.prepare()
     n = scale.cases(quick=6, paper=40, full=400)
-    x = neural.contexts(rng, S)
-    circular = games(rng, x, n)
-    how = GaussNewton(max_iterations=60, tolerance=1e-8)
-    policy = neural.policy(rng, "perceptron", x, A, HIDDEN, solver=how)
+    seed = int(rng.integers(2**31))
+    circular = envs.contextual_cycle(S, A, n_inputs=neural.N_INPUTS, seed=seed, n_instances=n)
+    module = mlp(neural.N_INPUTS, A, hidden=(HIDDEN,), seed=int(rng.integers(2**31)))
+    policy = TorchPolicy(module.to(device), solver=GaussNewton(max_iterations=60, tolerance=1e-8))
     # the same network, fitted to the preferences by maximum likelihood
     model = rt.run(circular, rt.Dpo(1 / BETAS[:, None], base="uniform"), n_iterations=1, policy=policy).gap[0]
     best = model[..., -1].min(axis=0)  # (n,)
@@ -49,7 +40,7 @@ def _instances(rng: Generator, scale: Scale, self_play: bool) -> pd.DataFrame:
         value = rt.run(circular, rt.Rebel(ETA), n_iterations=N_UPDATES, policy=policy).average_gap[0, :, -1]
     else:
         # rewards in the place of opponents: each answer's mean win over uniform ones
-        fixed = rt.ContextualBandit((2 * circular.preference - 1).mean(axis=-1))
+        fixed = rt.ContextualBandit((2 * circular.preference - 1).mean(axis=-1), contexts=circular.contexts)
         fitted = rt.run(fixed, rt.Rebel(ETA), n_iterations=N_UPDATES, policy=policy, keep_policies=True)
         assert fitted.probs is not None
         value = rt.duality_gap(circular, fitted.probs[0].mean(axis=1))

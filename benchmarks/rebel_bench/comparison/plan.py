@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -209,7 +209,7 @@ def make_setting(env: str, options: str) -> Setting:
     if noise is not None:
         if not isinstance(problem, rt.ContextualBandit):
             raise UserError("noise_sigma is an option of bandits")
-        problem = rt.ContextualBandit(problem.reward, context_dist=problem.context_dist, noise=rt.GaussianNoise(noise))
+        problem = replace(problem, noise=rt.GaussianNoise(noise))
     logits = np.zeros(problem.policy_shape)
     if isinstance(problem, rt.PreferenceGame):
         logits[..., 0] = 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ def blind_to_shifts(case: Case, make: Make) -> str | None:
     if not (make(0.5).shift_invariant and case.is_exact and isinstance(case.problem, rt.ContextualBandit)):
         return None
     shift = np.linspace(-1.0, 2.0, case.problem.n_rows)[:, None]
-    moved = rt.ContextualBandit(case.problem.reward + shift, context_dist=case.problem.context_dist)
+    moved = replace(case.problem, reward=case.problem.reward + shift)
     plain, shifted = _probs(case.run(make(0.5))), _probs(Case("", moved, case.oracle, case.start).run(make(0.5)))
     off = float(np.abs(plain - shifted).max())
     return (

@@ -72,12 +72,11 @@ def study(scale: SpeedScale, device: str, folder: Path, *, as_json: bool) -> Non
 
 def _runner(device: str) -> Callable[..., rt.Trace]:
     from rebel_theory.torch import GaussNewton, TorchPolicy, mlp
-    from rebel_theory.torch.device import on_device
+    from rebel_theory.torch.device import neural_bandit
 
-    rng = np.random.default_rng(0)
-    bandit: Any = on_device(rt.ContextualBandit(rng.random((X, Y)), noise=rt.GaussianNoise(0.3)), device)
+    bandit: Any = neural_bandit(X, Y, n_inputs=INPUTS, noise=rt.GaussianNoise(0.3), device=device)
     solver = GaussNewton(max_iterations=_CG, stop_early=False)
-    policy = TorchPolicy(mlp(INPUTS, Y, hidden=HIDDEN), rng.standard_normal((X, INPUTS)), solver=solver)
+    policy = TorchPolicy(mlp(INPUTS, Y, hidden=HIDDEN), solver=solver)
 
     def run(n_seeds: int, seed: int, n_iterations: int = ITERATIONS) -> rt.Trace:
         return rt.run(

@@ -20,7 +20,7 @@ from rebel_theory.torch.device.policy import DeviceFeedback, DevicePolicy
 from rebel_theory.torch.device.problems import DeviceProblem, Evaluated
 from rebel_theory.torch.device.sampling import actions, states
 from rebel_theory.torch.forms import FactorisedForm, GraphForm, PairForm, pair_loss
-from rebel_theory.torch.policy import TorchPolicy
+from rebel_theory.torch.policy import TorchPolicy, taking
 from rebel_theory.torch.solvers import GaussNewton, Minimise
 from rebel_theory.trace import Trace
 
@@ -219,22 +219,27 @@ def _checked(algorithm: Algorithm, oracle: Oracle, policy: TorchPolicy, counts: 
 
 def _start(problem: DeviceProblem, policy: TorchPolicy, lead: tuple[int, ...]) -> DevicePolicy:
     table = problem.table
-    contexts = np.eye(problem.n_rows) if policy.contexts is None else policy.contexts
-    if contexts.shape[0] != problem.n_rows:
+    inputs = problem.contexts
+    if policy.contexts is not None:
+        inputs = torch.as_tensor(np.array(policy.contexts), dtype=table.dtype).to(table.device)
+    elif inputs is None:
+        inputs = torch.eye(problem.n_rows, dtype=table.dtype, device=table.device)
+    if inputs.ndim != 2 or len(inputs) != problem.n_rows:
+        found = tuple(inputs.shape)
         raise InvalidProblemError(
-            "TorchPolicy", [f"contexts has shape {contexts.shape}, expected ({problem.n_rows}, k) for this problem"]
+            "TorchPolicy", [f"contexts has shape {found}, expected ({problem.n_rows}, k) for this problem"]
         )
     net = policy.net.to(table.device, table.dtype)
     flat = np.array(np.broadcast_to(policy.theta, (*lead, policy.theta.shape[-1])))
     theta = torch.as_tensor(flat.reshape(-1, flat.shape[-1]), dtype=table.dtype).to(table.device)
     solver = GaussNewton() if isinstance(policy.solver, Minimise) else policy.solver
     fisher = replace(solver, damping=0.0) if isinstance(solver, GaussNewton) else GaussNewton()
-    inputs = torch.as_tensor(np.array(contexts), dtype=table.dtype).to(table.device)
     start = DevicePolicy(net, inputs, theta, solver, fisher)
-    found = start.log_probs.shape[1:]
+    with taking(inputs.shape):
+        found = tuple(start.log_probs.shape[1:])
     if found != (problem.n_rows, problem.n_actions):
         raise InvalidProblemError(
-            "TorchPolicy", [f"the module gives logits {tuple(found)}, expected ({problem.n_rows}, {problem.n_actions})"]
+            "TorchPolicy", [f"the module gives logits {found}, expected ({problem.n_rows}, {problem.n_actions})"]
         )
     return start
 
