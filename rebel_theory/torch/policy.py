@@ -219,20 +219,19 @@ class TorchPolicy(ParametricPolicy):
 
 
 @contextmanager
-def taking(shape: Sequence[int]) -> Iterator[None]:
+def taking(shape: Sequence[int], what: str = "TorchPolicy") -> Iterator[None]:
     """Say what is wrong with contexts (S, k) that a module cannot take."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
+        remedy = "change its input, or pass other contexts"
+        if what == "TorchPolicy":
+            remedy += f": a problem's own are the default, contexts=np.eye({shape[0]}) gives one-hot states"
+        said = str(error).splitlines()[0]
         raise InvalidProblemError(
-            "TorchPolicy",
-            [
-                f"the module does not take contexts of shape {tuple(shape)} ({str(error).splitlines()[0]}): change its "
-                "input, or pass other contexts; of a problem with contexts of its own they are the default, and "
-                f"contexts=np.eye({shape[0]}) gives one-hot states"
-            ],
+            what, [f"the module does not take contexts of shape {tuple(shape)} ({said}): {remedy}"]
         ) from error
 
 

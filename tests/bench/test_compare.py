@@ -352,3 +352,13 @@ def test_the_specification_on_the_page_is_valid(write):
     text = page.split("```toml\n")[1].split("```")[0]
     plan = load(write("\n".join(row for row in text.splitlines() if not row.startswith("mine"))))
     assert [entry.name for entry in plan.entries] == ["REBEL, few", "REBEL, many", "REBEL, true", "PPO, few"]
+
+
+def test_noise_is_put_on_a_bandit_that_keeps_its_contexts():
+    plain, noisy = (
+        cells.make_setting("neural-bandit", json.dumps({"n_contexts": 3} | noise)).problem
+        for noise in ({}, {"noise_sigma": 0.1})
+    )
+    assert noisy.noise == rt.GaussianNoise(0.1)
+    np.testing.assert_array_equal(noisy.contexts, plain.contexts)
+    np.testing.assert_array_equal(noisy.reward, plain.reward)

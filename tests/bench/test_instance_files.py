@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.cli import main
 from rebel_bench.errors import UserError
@@ -152,3 +153,20 @@ def test_run_replays_a_file_and_options_override_it(capsys, tmp_path):
     assert other["algorithms"][0]["gap"][0] != found["gap"][0]
     assert main(["run", path, "--set", "a=1"]) == 2
     assert "--set" in capsys.readouterr().err
+
+
+def test_contexts_survive_and_files_without_them_are_as_before(tmp_path):
+    for make in (envs.neural_bandit, envs.contextual_cycle):
+        problem = make(4, 3)
+        read = load(save(instance("bandit", problem=problem, policy=rt.TabularPolicy.uniform(problem)), tmp_path / "x"))
+        np.testing.assert_array_equal(read.problem.contexts, problem.contexts)
+    assert "contexts" not in as_object(instance("bandit"))["problem"]
+    plain = as_object(instance("bandit"))
+    plain["problem"]["contexts"] = [[1.0], [2.0]]
+    (tmp_path / "y").write_text(json.dumps(plain))
+    with pytest.raises(UserError, match=r"contexts has shape \(2, 1\), expected \(3, k\)"):
+        load(tmp_path / "y")
+    plain["problem"]["contexts"] = [[1.0], ["a"], [2.0]]
+    (tmp_path / "y").write_text(json.dumps(plain))
+    with pytest.raises(UserError, match=r"1 fault\n.*contexts: entry \[1, 0\] is 'a'"):
+        load(tmp_path / "y")

@@ -41,6 +41,11 @@ CASES = [
     (rt.ContextualBandit, {"reward": R, "context_dist": [0.5, 0.6]}, ["context_dist sums to 1.1", "normalise"]),
     (rt.ContextualBandit, {"reward": R, "context_dist": [1.0]}, ["context_dist has shape (1,)", "(2,)"]),
     (rt.ContextualBandit, {"reward": R, "context_dist": [-0.5, 1.5]}, ["context_dist[x=0] is -0.5", "probability"]),
+    (rt.ContextualBandit, {"reward": R, "contexts": [1.0, 2.0]}, ["contexts has shape (2,)", "(2, k)"]),
+    (rt.ContextualBandit, {"reward": R, "contexts": np.zeros((3, 1))}, ["contexts has shape (3, 1)", "(2, k)"]),
+    (rt.ContextualBandit, {"reward": R, "contexts": np.zeros((2, 0))}, ["contexts has shape (2, 0)", "(2, k)"]),
+    (rt.ContextualBandit, {"reward": R, "contexts": changed(R, (1, 0), np.nan)}, ["contexts[x=1, i=0] is nan"]),
+    (rt.PreferenceGame, {"preference": GAME, "contexts": np.zeros((2, 1))}, ["contexts has shape (2, 1)", "(1, k)"]),
     (
         rt.ContextualBandit,
         {"reward": changed(np.zeros((2, 3, 2)), (1, 2, 0), np.inf)},

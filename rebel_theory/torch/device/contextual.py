@@ -15,7 +15,7 @@ from rebel_theory.problems.base import checking
 from rebel_theory.problems.contextual import ContextualLaw, cyclic_preferences, neural_rewards, random_feature_rewards
 from rebel_theory.problems.parameters import whole
 from rebel_theory.torch.device.problems import DeviceBandit, DeviceGame, law_of
-from rebel_theory.torch.policy import copied
+from rebel_theory.torch.policy import copied, taking
 
 _EXACT = NoNoise()
 
@@ -184,7 +184,8 @@ def _tensor(array: Any, device: torch.device | str | None, dtype: torch.dtype | 
 
 
 def _rewards(net: nn.Module, x: Tensor) -> Tensor:
-    found: Tensor = net(x)
+    with taking(x.shape, "module_bandit"):
+        found: Tensor = net(x)
     if found.ndim != 2 or len(found) != len(x) or found.shape[1] < 2:
         raise InvalidProblemError(
             "module_bandit",

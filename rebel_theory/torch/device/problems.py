@@ -194,7 +194,7 @@ class NoiseLaw(TypedDict):
 
 def law_of(noise: Noise, what: str) -> NoiseLaw:
     """Return the noise of a bandit as a device knows it."""
-    if not isinstance(noise, (NoNoise, GaussianNoise, BernoulliNoise)):
+    if type(noise) not in (NoNoise, GaussianNoise, BernoulliNoise):
         raise InvalidProblemError(
             what, [f"{type(noise).__name__} is not there on a device: NoNoise, GaussianNoise or BernoulliNoise"]
         )
