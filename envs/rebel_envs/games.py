@@ -112,17 +112,18 @@ def contextual_cycle(
     n_actions: int = 3,
     *,
     n_inputs: int = 3,
-    strength: float = 0.6,
+    strength: float = 0.4,
     seed: int = 0,
     n_instances: int | None = None,
 ) -> PreferenceGame:
-    r"""Return rock-paper-scissors whose circle and answers' strengths are functions of a context vector.
+    r"""Return rock-paper-scissors in every context, its odds a function of the context vector.
 
-    :math:`P(y \succ z \mid x) = \sigma(s_y(x) - s_z(x) + t(x)\, c_{yz})`, with the signs c of
-    :func:`rock_paper_scissors`, strengths :math:`s(x) = \mathrm{strength} \cdot \tanh(x U)` and the pull of the
-    circle :math:`t(x) = 1 + \tanh(x v)/2`, in log-odds; U, v and the contexts are standard normal. Where the pull
-    exceeds the differences in strength no answer beats all others. The contexts come with the game (``contexts``);
-    a game on a device with the same law is :func:`rebel_theory.torch.device.contextual_cycle`.
+    :math:`P(y \succ z \mid x) = \sigma(t(x) (c_{yz} + s_y(x) - s_z(x)))`, with the signs c of
+    :func:`rock_paper_scissors`, strengths :math:`s(x) = \mathrm{strength} \cdot \tanh(x U)` and the pull
+    :math:`t(x) = 1 + \tanh(x v)/2`; U, v and the contexts are standard normal. Differences in strength stay below 1, so
+    that who beats whom is the same everywhere and no answer beats all others; by how much, and with it the equilibrium,
+    depends on the context. The contexts come with the game (``contexts``); the same game computed on a device is
+    :func:`rebel_theory.torch.device.contextual_cycle`.
 
     Parameters
     ----------
@@ -130,8 +131,8 @@ def contextual_cycle(
         X >= 1 contexts, vectors of k >= 1 numbers, of the same weight.
     n_actions : int
         Y, odd, at least 3.
-    strength : float >= 0
-        Largest strength; 0 leaves only the circle, whose equilibrium is uniform.
+    strength : float in [0, 0.5)
+        Largest strength; at 0 the equilibrium is uniform in every context.
     seed : int
         Of the contexts and the weights.
     n_instances : int, optional

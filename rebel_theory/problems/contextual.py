@@ -114,7 +114,7 @@ class FourierFeatures(Function):
 
 
 class Cycle(Function):
-    """sigma(s_y(x) - s_z(x) + t(x) circle[y, z]): s = scale tanh(x U), t = 1 + tanh(x V) / 2; (..., X, Y, Y)."""
+    """sigma(t(x) (circle[y, z] + s_y(x) - s_z(x))): s = scale tanh(x U), t = 1 + tanh(x V) / 2; (..., X, Y, Y)."""
 
     @property
     def own(self) -> tuple[int, ...]:
@@ -125,7 +125,7 @@ class Cycle(Function):
         """Return the preferences."""
         strengths, turns, circle = self.arrays
         s, t = self.scale * xp.tanh(x @ strengths), 1 + xp.tanh(x @ turns) / 2
-        return squashed(s[..., :, None] - s[..., None, :] + t[..., None] * circle, xp)
+        return squashed(t[..., None] * (circle + s[..., :, None] - s[..., None, :]), xp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,11 +222,11 @@ def random_feature_rewards(
 def cyclic_preferences(
     n_contexts: int, n_actions: int, n_inputs: int, *, strength: float, seed: int, n_instances: int | None = None
 ) -> ContextualLaw:
-    """Return the law of ``contextual_cycle``: answers in a circle, their strengths and its pull by context."""
+    """Return the law of ``contextual_cycle``: answers in a circle, with strengths and a pull by context."""
     with checking("contextual_cycle") as checks:
         sizes = _sizes(checks, n_contexts, n_actions, n_inputs, seed, n_instances, least=3)
         checks.require(sizes.n_actions % 2 == 1, f"n_actions is {n_actions}, expected an odd number: add or remove one")
-        within(checks, "strength", strength, "[0, inf)")
+        within(checks, "strength", strength, "[0, 0.5)", why="differences below 1 leave the circle")
     u, v = sizes.normal(sizes.n_inputs, sizes.n_actions), sizes.normal(sizes.n_inputs, 1)
     return sizes.law(Cycle((u, v, circle(sizes.n_actions)), strength))
 

@@ -86,17 +86,17 @@ def test_rewards_of_random_features_by_loops():
 
 
 def test_preferences_of_a_cycle_by_loops():
-    law = contextual.cyclic_preferences(4, 5, 2, strength=0.8, seed=3)
+    law = contextual.cyclic_preferences(4, 5, 2, strength=0.3, seed=3)
     u, v, signs = law.function.arrays
-    game = envs.contextual_cycle(4, 5, n_inputs=2, strength=0.8, seed=3)
+    game = envs.contextual_cycle(4, 5, n_inputs=2, strength=0.3, seed=3)
     rock = envs.rock_paper_scissors(5)
     np.testing.assert_array_equal(signs, 2 * rock.preference[0] - 1)
     for i, x in enumerate(game.contexts):
-        s = [0.8 * math.tanh(sum(x[k] * u[k, y] for k in range(2))) for y in range(5)]
+        s = [0.3 * math.tanh(sum(x[k] * u[k, y] for k in range(2))) for y in range(5)]
         t = 1 + math.tanh(sum(x[k] * v[k, 0] for k in range(2))) / 2
         for y in range(5):
             for z in range(5):
-                expected = logistic(s[y] - s[z] + t * signs[y, z])
+                expected = logistic(t * (signs[y, z] + s[y] - s[z]))
                 assert game.preference[i, y, z] == pytest.approx(expected, rel=1e-13)
 
 
@@ -124,7 +124,12 @@ def test_random_features_have_the_gaussian_kernel():
     assert exact.min() < 0.2
 
 
-def test_a_cycle_without_strengths_is_rock_paper_scissors():
+def test_a_cycle_is_one_in_every_context():
+    """Who beats whom is rock, paper, scissors; equilibria differ by context, unless there are no strengths."""
+    game = envs.contextual_cycle(2000, 3, strength=0.499)
+    assert ((game.preference > 0.5) == (envs.rock_paper_scissors().preference > 0.5)).all()
+    winners = rt.von_neumann_winner(envs.contextual_cycle(10)).policy
+    assert np.ptp(winners, axis=0).min() > 0.1
     game = envs.contextual_cycle(6, 5, strength=0.0)
     np.testing.assert_allclose(rt.von_neumann_winner(game).policy, np.full((6, 5), 0.2), atol=1e-9)
 
@@ -148,10 +153,11 @@ def test_seeds_blocks_and_batches(make, monkeypatch):
         np.testing.assert_allclose(values(blocks), values(whole), rtol=1e-13)
 
 
-def test_memory_is_bounded_by_the_block(monkeypatch):
+@pytest.mark.parametrize("n_instances", [None, 8])
+def test_memory_is_bounded_by_the_block(monkeypatch, n_instances):
     """Layers of 256 for 40,000 contexts would be 80 MB; a few blocks of half a megabyte are beside the results."""
     monkeypatch.setattr(contextual, "BLOCK", 65_536)
-    law = neural_rewards(40_000, 2, 2, (256,), scale=1.0, seed=0)
+    law = neural_rewards(40_000, 2, 2, (256,), scale=1.0, seed=0, n_instances=n_instances)
     tracemalloc.start()
     contexts, reward = law.tables()
     peak = tracemalloc.get_traced_memory()[1]
@@ -186,6 +192,7 @@ def test_rewards_lie_in_the_unit_interval_and_depend_on_the_context(make):
         (lambda: envs.contextual_cycle(3, 4), "n_actions is 4, expected an odd number"),
         (lambda: envs.contextual_cycle(3, 1), "n_actions is 1, expected a whole number of at least 3"),
         (lambda: envs.contextual_cycle(strength=-0.1), "strength is -0.1"),
+        (lambda: envs.contextual_cycle(strength=0.5), r"strength is 0.5, expected a number in \[0, 0.5\): diff"),
     ],
 )
 def test_what_is_not_in_range_is_named(make, message):

@@ -22,7 +22,7 @@ from rebel_theory.torch.device import (
 PAIRS = {
     "neural": (envs.neural_bandit, neural_bandit, {"n_inputs": 3, "hidden": (8, 7), "scale": 2.5}),
     "features": (envs.random_feature_bandit, random_feature_bandit, {"n_inputs": 3, "length_scale": 0.7}),
-    "cycle": (envs.contextual_cycle, contextual_cycle, {"n_inputs": 2, "strength": 0.9}),
+    "cycle": (envs.contextual_cycle, contextual_cycle, {"n_inputs": 2, "strength": 0.45}),
 }
 NOISE = {"noise": rt.GaussianNoise(0.3)}
 

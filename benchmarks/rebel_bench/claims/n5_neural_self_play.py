@@ -81,9 +81,9 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
 CLAIM = Claim(
     id="N5",
     title="neural self-play",
-    statement="On games of three answers whose circle and strengths depend on the context, the average policy of "
-    "preference REBEL with a perceptron has at most half the duality gap of every optimum of the reward model (DPO) in "
-    "the same network.",
+    statement="On games whose three answers beat each other in a circle in every context, with odds by context, the "
+    "average policy of preference REBEL with a perceptron has at most half the duality gap of every optimum of the "
+    "reward model (DPO) in the same network.",
     latex=r"\mathrm{DG}(\bar\pi_{\mathrm{REBEL}}) \le \tfrac12 \min_\beta \mathrm{DG}(\pi_{\mathrm{DPO}, \beta})",
     source="arXiv:2404.16767, section 5 (general preferences); P6 on a network",
     test=Inequality(),

@@ -79,7 +79,7 @@ def contextual_cycle(
     n_actions: int = 3,
     *,
     n_inputs: int = 3,
-    strength: float = 0.6,
+    strength: float = 0.4,
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
