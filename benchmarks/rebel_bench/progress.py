@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import warnings
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Protocol, final
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-
+from rebel_bench.bars import StderrBar
 from rebel_bench.judge import Judgement
 from rebel_bench.store import Spec
 
@@ -50,47 +46,29 @@ class Silent(Progress):
 
 
 @final
-class OnStderr(Progress):
-    """A bar on a terminal; elsewhere one line a unit, because a bar fills logs with control characters."""
+class OnStderr(StderrBar, Progress):
+    """A bar on a terminal; elsewhere one line a unit."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, markup=False, highlight=False)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        self._bar = Bar(
-            *columns,
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task("claims", total=None)
+        super().__init__("claims")
         self._total = 0
         self._done = 0
-
-    def __enter__(self) -> OnStderr:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def start(self, total: int) -> None:
         """Set the length of the bar."""
         self._total = total
-        self._bar.update(self._task, total=total)
+        self.move(total=total)
 
     def finished(self, spec: Spec, seconds: float, judgement: Judgement | None) -> None:
         """Move the bar, or print a line."""
         self._done += 1
         block = "" if spec.n_blocks == 1 else f" {spec.block + 1}/{spec.n_blocks}"
         text = f"{spec.claim} {spec.part}{block}" + ("" if judgement is None else f" {judgement.verdict}")
-        if self._console.is_terminal:
-            self._bar.update(self._task, completed=self._done, description=text)
+        if self.is_shown:
+            self.move(completed=self._done, description=text)
         else:
-            self._console.print(f"[{self._done}/{self._total}] {text}, {seconds:.2f} s", soft_wrap=True)
+            self.line(f"[{self._done}/{self._total}] {text}, {seconds:.2f} s")
 
     def warn(self, text: str) -> None:
         """Print it above the bar."""
-        self._console.print(f"warning: {text}", soft_wrap=True)
+        self.line(f"warning: {text}")

@@ -12,7 +12,7 @@ from rebel_bench import registry
 from rebel_bench.atomic import require_writable
 from rebel_bench.claim import Claim
 from rebel_bench.errors import ClaimError, UserError
-from rebel_bench.results import stored_outcomes
+from rebel_bench.results import require_stored
 from rebel_bench.scale import Scale
 from rebel_bench.style import Venue, figure, save
 from rebel_bench.threads import numba_threads
@@ -60,17 +60,7 @@ def render_stored(
     without = [entry.claim.id for entry in picked if entry.claim.figure is None]
     if texts and without:
         raise UserError(f"{', '.join(without)}: no figure is defined, leave the id out")
-    outcomes = stored_outcomes(texts, source=source, scale=scale, seed=seed, claims=claims)
-    missing = [entry.claim.id for entry in picked if entry.claim.id not in {o.claim.id for o in outcomes}]
-    chosen = f" at scale {scale.value}" if scale else ""
-    chosen += f" with seed {seed}" if seed is not None else ""
-    if texts and missing:
-        raise UserError(
-            f"no results of {', '.join(missing)} are stored{chosen} in {source}: "
-            f"run `rebel-theory verify {' '.join(missing)} --out {source}` first"
-        )
-    if not outcomes:
-        raise UserError(f"no results are stored{chosen} in {source}: run `rebel-theory verify --out {source}` first")
+    outcomes = require_stored(texts, source=source, scale=scale, seed=seed, claims=claims)
     require_writable(out)
     if old := [o.claim.id for o in outcomes if not o.current]:
         note(f"{', '.join(old)}: measured by other code than this; `rebel-theory verify` measures again")

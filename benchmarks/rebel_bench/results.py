@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rebel_bench import registry
 from rebel_bench.claim import PARTS
-from rebel_bench.errors import ClaimError
+from rebel_bench.errors import ClaimError, UserError
 from rebel_bench.fingerprint import code_of, libraries
 from rebel_bench.outcomes import Outcome
 from rebel_bench.registry import Found
@@ -41,6 +41,36 @@ def stored_outcomes(
     size = None if scale is None else scale_of(scale)
     found = (results.latest(entry, size, seed) for entry in chosen)
     return tuple(outcome for outcome in found if outcome is not None)
+
+
+def require_stored(
+    ids: Iterable[str] = (),
+    *,
+    source: Path,
+    scale: Scale | None = None,
+    seed: int | None = None,
+    claims: Path | None = None,
+) -> tuple[Outcome, ...]:
+    """Return what :func:`stored_outcomes` does, all of ``ids`` and at least one claim.
+
+    Raises
+    ------
+    UserError
+        If something is missing, with the command that measures it.
+    """
+    texts = tuple(ids)
+    outcomes = stored_outcomes(texts, source=source, scale=scale, seed=seed, claims=claims)
+    there = {outcome.claim.id for outcome in outcomes}
+    wanted = registry.select(registry.find_all(claims), texts) if texts else ()
+    missing = [found.claim.id for found in wanted if found.claim.id not in there]
+    if outcomes and not missing:
+        return outcomes
+    what = f"no results of {', '.join(missing)} are stored" if missing else "no results are stored"
+    what += f" at scale {scale.value}" if scale else ""
+    what += f" with seed {seed}" if seed is not None else ""
+    chosen = {"--scale": scale and scale.value, "--seed": seed, "--claims": claims, "--out": source}
+    options = [f"{option} {value}" for option, value in chosen.items() if value is not None]
+    raise UserError(f"{what} in {source}: run `rebel-theory verify {' '.join([*missing, *options])}`")
 
 
 @dataclass(frozen=True)

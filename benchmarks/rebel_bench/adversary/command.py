@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
 from rebel_bench.adversary.hunt import Progress, hunt, replay
 from rebel_bench.adversary.records import FOLDER, Record
+from rebel_bench.bars import StderrBar
 from rebel_bench.errors import UserError
 from rebel_bench.tables import print_json, print_rows
 from rebel_bench.version import version
@@ -84,34 +80,20 @@ def _replay(options: Attack, path: Path) -> int:
 
 
 @final
-class _OnStderr(Progress):
+class _OnStderr(StderrBar, Progress):
     """A bar on a terminal; elsewhere one line an attack."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, markup=False, highlight=False)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        terminal = self._console.is_terminal
-        self._bar = Bar(*columns, TimeElapsedColumn(), console=self._console, transient=True, disable=not terminal)
-        self._task = self._bar.add_task("attack", total=None)
+        super().__init__("attack")
         self._name = ""
-
-    def __enter__(self) -> _OnStderr:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def begin(self, name: str, budget: int) -> None:
         self._name = name
-        self._bar.reset(self._task, total=budget, description=name)
+        self.restart(budget, name)
 
     def advance(self, n_evaluations: int, best: float) -> None:
-        self._bar.update(self._task, advance=n_evaluations, description=f"{self._name}: {best:.4f}")
+        self.move(advance=n_evaluations, description=f"{self._name}: {best:.4f}")
 
     def finished(self, record: Record) -> None:
-        if not self._console.is_terminal:
-            text = f"{self._name}: {record.ratio:.4f} {record.verdict}, {record.seconds:.1f} s"
-            self._console.print(text, soft_wrap=True)
+        if not self.is_shown:
+            self.line(f"{self._name}: {record.ratio:.4f} {record.verdict}, {record.seconds:.1f} s")

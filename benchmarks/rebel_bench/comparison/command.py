@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from rebel_bench import tables
 from rebel_bench.atomic import require_writable, whole_file
+from rebel_bench.bars import StderrBar
 from rebel_bench.comparison import figures, report
 from rebel_bench.comparison.cells import Cell
 from rebel_bench.comparison.keep import Cells
@@ -27,19 +25,17 @@ def execute(options: Compare) -> int:
     plan = load(options.spec, {name: value for name, value in given.items() if value is not None})
     if options.figures:
         require_writable(options.out)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     done = [0, 0]  # cells that were measured, and that were kept
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("comparing", total=n_cells(plan))
+    with StderrBar("comparing") as bar:
+        bar.move(total=n_cells(plan))
 
         def tell(cell: Cell, kept: bool) -> None:
             done[kept] += 1
-            bar.update(task, advance=1, description=f"{cell.algorithm} on {cell.env}")
+            bar.move(advance=1, description=f"{cell.algorithm} on {cell.env}")
 
         study = measure(plan, Cells(options.out / "cells" if options.figures else None, options.workers, tell))
     if done[True]:
-        console.print(f"{done[True]} of {sum(done)} cells were kept from an earlier run", soft_wrap=True)
+        bar.line(f"{done[True]} of {sum(done)} cells were kept from an earlier run")
     files = _write(study, options.out / Path(options.spec).stem, options) if options.figures else []
     if options.json:
         tables.print_json(report.as_object(study, files))

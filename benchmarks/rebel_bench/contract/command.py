@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import track
-
 from rebel_bench import tables
 from rebel_bench.algorithm_specs import parse
+from rebel_bench.bars import with_bar
 from rebel_bench.contract.suite import Result, check
 from rebel_theory.algorithms.registry import find_algorithms
 
@@ -23,9 +21,8 @@ _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 def execute(options: Check) -> int:
     """Return 0 if every promise was kept, 1 otherwise."""
     specs = parse([options.algorithms or ",".join(find_algorithms())])
-    console = Console(stderr=True)
     results: list[Result] = []
-    for spec in track(specs, "checking", console=console, transient=True, disable=not console.is_terminal):
+    for spec in with_bar(specs, "checking"):
         results += check(spec)
     if options.json:
         tables.print_json([asdict(result) for result in results])

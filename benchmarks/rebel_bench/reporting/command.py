@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rebel_bench.adversary.records import FOLDER, Record, results
 from rebel_bench.atomic import require_writable, whole_file
+from rebel_bench.bars import with_bar
 from rebel_bench.errors import UserError
 from rebel_bench.outcomes import Outcome
 from rebel_bench.render import render
 from rebel_bench.reporting import tables, words
 from rebel_bench.reporting.images import small_png
 from rebel_bench.reporting.page import Attachments, Picture, page
-from rebel_bench.results import stored_outcomes
+from rebel_bench.results import require_stored
 from rebel_bench.scale import Scale
 from rebel_bench.style import Venue
 
@@ -57,7 +58,7 @@ def write_report(
     copies = {record: _copy(file, out / FOLDER) for record, file in instances.items()}
     attached: dict[str, Attachments] = {}
     written: list[Path] = []
-    for outcome in with_bar(outcomes):
+    for outcome in with_bar(outcomes, "drawing"):
         id_ = outcome.claim.id
         drawn = render(outcome.claim, outcome.cases, outcome.control_cases, figures, venue)
         data = tables.write_cases(outcome, figures / f"{id_}.csv")
@@ -89,42 +90,3 @@ def _copy(file: Path, folder: Path) -> Path:
     with whole_file(folder / file.name) as temporary:
         temporary.write_bytes(instance)
     return folder / file.name
-
-
-def require_stored(
-    ids: Iterable[str] = (),
-    *,
-    source: Path,
-    scale: Scale | None = None,
-    seed: int | None = None,
-    claims: Path | None = None,
-) -> tuple[Outcome, ...]:
-    """Return what is stored; raise :class:`UserError` with the command that measures it if something is missing."""
-    texts = tuple(ids)
-    outcomes = stored_outcomes(texts, source=source, scale=scale, seed=seed, claims=claims)
-    there = {outcome.claim.id for outcome in outcomes}
-    missing = [] if not texts else [id_ for id_ in _wanted(texts, claims) if id_ not in there]
-    if outcomes and not missing:
-        return outcomes
-    what = f"no results of {', '.join(missing)} are stored" if missing else "no results are stored"
-    what += f" at scale {scale.value}" if scale else ""
-    what += f" with seed {seed}" if seed is not None else ""
-    options = " ".join(
-        [*missing, *([f"--scale {scale.value}"] if scale else []), *([f"--seed {seed}"] if seed is not None else [])]
-    )
-    raise UserError(f"{what} in {source}: run `rebel-theory verify {options}{' ' if options else ''}--out {source}`")
-
-
-def _wanted(texts: Sequence[str], claims: Path | None) -> list[str]:
-    from rebel_bench import registry
-
-    return [found.claim.id for found in registry.select(registry.find_all(claims), texts)]
-
-
-def with_bar(outcomes: Sequence[Outcome]) -> Iterable[Outcome]:
-    """Yield ``outcomes`` under a bar on stderr, on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(outcomes, "drawing", console=console, transient=True, disable=not console.is_terminal)

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rebel_bench.atomic import require_writable, whole_file
+from rebel_bench.bars import StderrBar
 from rebel_bench.errors import UserError
 from rebel_bench.speed import discover, report
 from rebel_bench.speed.case import Suite
@@ -96,23 +95,14 @@ def _store(frame: pd.DataFrame, path: Path) -> Path:
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[str], None]]:
     """Yield what to call before each case: a bar on a terminal's stderr, a line a case in a log."""
-    console = Console(stderr=True, markup=False, highlight=False)
-    if not console.is_terminal:
-        done = [0]
-
-        def line(text: str) -> None:
-            done[0] += 1
-            console.print(f"[{done[0]}/{total}] {text}", soft_wrap=True)
-
-        yield line
-        return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("warming up", total=total)
-        begun = [0]
+    begun = [0]
+    with StderrBar("warming up") as bar:
+        bar.move(total=total)
 
         def advance(text: str) -> None:
-            bar.update(task, completed=begun[0], description=text)
+            bar.move(completed=begun[0], description=text)
             begun[0] += 1
+            if not bar.is_shown:
+                bar.line(f"[{begun[0]}/{total}] {text}")
 
         yield advance
