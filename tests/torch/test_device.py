@@ -82,6 +82,14 @@ def test_draws_follow_their_law():
         assert stats.chisquare(counts[[0, 2, 3]], 4000 * np.array([0.1, 0.6, 0.3])).pvalue > CHANCE
 
 
+def test_single_precision_reaches_every_row():
+    """Every other of 2^20 rows is half as wide as a step between single precision's draws: binomial, at CHANCE."""
+    s, n, p = 2**20, 100_000, 1 / 64
+    weights = torch.tensor([p, 1 - p]).repeat(s // 2) * 2 / s
+    found = states(weights[None], n, torch.Generator().manual_seed(3))
+    assert abs(float((found % 2 == 0).sum()) - n * p) < stats.norm.isf(CHANCE / 2) * np.sqrt(n * p * (1 - p))
+
+
 NOISES = {"none": {}, "normal": {"noise": rt.GaussianNoise(0.3)}, "Bernoulli": {"noise": rt.BernoulliNoise()}}
 
 

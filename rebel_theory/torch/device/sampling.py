@@ -21,7 +21,7 @@ def actions(probs: Tensor, rows: Tensor, stream: torch.Generator) -> Tensor:
 
 
 def states(weights: Tensor, n: int, stream: torch.Generator) -> Tensor:
-    """Return n rows a member from weights (B, S)."""
-    edges = weights.cumsum(-1)
-    draw = torch.rand((len(weights), n), generator=stream, device=weights.device, dtype=weights.dtype)
+    """Return n rows a member from weights (B, S); in double precision, for single has 2^24 draws only."""
+    edges = weights.double().cumsum(-1)
+    draw = torch.rand((len(weights), n), generator=stream, device=weights.device, dtype=edges.dtype)
     return torch.searchsorted(edges, draw * edges[:, -1:]).clamp_max(weights.shape[-1] - 1)
