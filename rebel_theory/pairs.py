@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from rebel_theory.arrays import BoolArray, FloatArray, expectation, log_softmax, whole
+from rebel_theory.arrays import BoolArray, FloatArray, log_softmax, whole
 from rebel_theory.threads import threads_for
 
 _PARALLEL_FROM = 100_000
+
+
+class Rows(NamedTuple):
+    """A regression: design (..., n, p) and target (..., n) with rows scaled by root weights, as many from each state.
+
+    ``scale`` (..., n) is the norm that a row would have without its difference, by which its rounding goes.
+    """
+
+    design: FloatArray
+    target: FloatArray
+    scale: FloatArray
 
 
 class Pairs(Protocol):
@@ -27,19 +38,16 @@ class Pairs(Protocol):
     def tilted(self, log_probs: FloatArray, step_size: FloatArray) -> FloatArray:
         """Return the log-probabilities (..., S, A) of pi exp(eta z), normalised, z the potentials."""
 
-    def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return (design (..., n, p), target (..., n)) for features (..., S, A, p), rows scaled by root weights."""
-
-    def magnitude(self, features: FloatArray) -> FloatArray:
-        """Return the norm (...) that the design's rows would have without the differences: the scale of rounding."""
+    def rows(self, features: FloatArray) -> Rows:
+        """Return the rows of the regression on features (..., S, A, p)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorisedPairs:
     r"""The population of pairs x ~ d, y ~ pi, y' ~ mu with relative reward q(x, y) - q(x, y'), never enumerated.
 
-    For any z, :math:`E (z(y) - z(y'))^2 = Var_\pi z + Var_\mu z + (E_\pi z - E_\mu z)^2`, so 2 S A + S rows hold
-    all S A A pairs.
+    For any z, :math:`E (z(y) - z(y'))^2 = Var_\pi z + Var_\mu z + (E_\pi z - E_\mu z)^2`, so 2 S A rows hold all S A A
+    pairs.
 
     Attributes
     ----------
@@ -75,28 +83,34 @@ class FactorisedPairs:
         """Return log-softmax(log_probs + step_size * potentials), shape (..., S, A)."""
         return log_softmax(log_probs + np.asarray(step_size)[..., None, None] * self.potentials())
 
-    def magnitude(self, features: FloatArray) -> FloatArray:
-        """Return the root of E_{d, pi}|phi|^2 + E_{d, mu}|phi|^2, shape (...)."""
-        both = np.exp(self.log_pi) + np.exp(self.log_mu)
-        return np.sqrt(expectation(self.weights, expectation(both, (features**2).sum(axis=-1))))
+    def rows(self, features: FloatArray) -> Rows:
+        r"""Return 2 S A rows, S A on policy: each action against the mean, under mu and under pi, of likelier ones.
 
-    def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the 2 S A + S rows: features and signal centred under pi, under mu, and the two means' difference."""
-        pi, mu = np.exp(self.log_pi), np.exp(self.log_mu)
-        root = np.sqrt(self.weights)[..., None]  # (..., S, 1)
-        phi_pi, q_pi = _means(pi, features, self.signal)
-        phi_mu, q_mu = _means(mu, features, self.signal)
-        design = [
-            (root * np.sqrt(pi))[..., None] * (features - phi_pi[..., None, :]),
-            (root * np.sqrt(mu))[..., None] * (features - phi_mu[..., None, :]),
-            (root * (phi_pi - phi_mu))[..., None, :],
-        ]
-        target = [
-            root * np.sqrt(pi) * (self.signal - q_pi[..., None]),
-            root * np.sqrt(mu) * (self.signal - q_mu[..., None]),
-            root * (q_pi - q_mu)[..., None],
-        ]
-        return _stacked(design, target)
+        With the actions of a state in the order of their probabilities, :math:`P_i = \pi_1 + ... + \pi_i` and
+        :math:`M_i` the same of mu, adding one action after another gives
+
+        .. math:: E (z(y) - z(y'))^2 = \sum_i M_{i-1} \Big(\pi_i + \frac{\mu_i}{M_i} \sum_{k>i} \pi_k\Big)
+            \Big(z_i - \sum_{j<i} \frac{\mu_j}{M_{i-1}} z_j\Big)^2 + \text{the same with pi and mu exchanged}.
+
+        No row holds actions that are rarer than its own. Centred under pi, the row of the likeliest would hold them
+        all, and those below 1e-16 would be lost in it.
+        """
+        from rebel_theory.kernels.factorised import fill_pair_rows
+
+        shape = np.broadcast_shapes(self.log_pi.shape, self.log_mu.shape, self.signal.shape, features.shape[:-1])
+        (s, a), p, flat = shape[-2:], features.shape[-1], (-1, *shape[-2:])
+        pi = np.exp(whole(self.log_pi, shape)).reshape(flat)
+        twice = self.log_mu is not self.log_pi
+        mu = np.exp(whole(self.log_mu, shape)).reshape(flat) if twice else pi
+        phi = features[None] if features.ndim == 3 else np.broadcast_to(features, (*shape, p)).reshape(*flat, p)
+        n = 2 * a if twice else a
+        rows = np.zeros((len(pi), s, n, p + 2))
+        fill_pair_rows(
+            whole(self.weights, shape[:-1]).reshape(-1, s), pi, mu, np.array(phi),
+            whole(self.signal, shape).reshape(flat), rows,
+        )  # fmt: skip
+        found = rows.reshape(*shape[:-2], s * n, p + 2)
+        return Rows(found[..., :p], found[..., p], found[..., p + 1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,18 +145,18 @@ class PairGraph:
         """Return log-softmax(log_probs + step_size * potentials), shape (..., S, A)."""
         return log_softmax(log_probs + np.asarray(step_size)[..., None, None] * self.potentials())
 
-    def magnitude(self, features: FloatArray) -> FloatArray:
-        """Return the root of the sum over edges of w (|phi_a|^2 + |phi_b|^2), shape (...)."""
-        degree = self.weights.sum(axis=-1) - np.diagonal(self.weights, axis1=-2, axis2=-1)  # (..., S, A)
-        total: FloatArray = np.sqrt((degree * (features**2).sum(axis=-1)).sum(axis=(-2, -1)))
-        return total
-
-    def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return one row an edge a < b (edges of weight 0 are rows of zeros), shape (..., S A (A-1)/2, p)."""
+    def rows(self, features: FloatArray) -> Rows:
+        """Return one row an edge a < b (edges of weight 0 are rows of zeros), S A (A-1)/2 of them."""
         first, second = np.triu_indices(self.weights.shape[-1], 1)
         root = np.sqrt(self.weights[..., first, second])  # (..., S, E)
+        squares = (features**2).sum(axis=-1)
+        scale = root * np.sqrt(squares[..., first] + squares[..., second])
         design = root[..., None] * (features[..., first, :] - features[..., second, :])
-        return _stacked([design], [root * self.targets[..., first, second]])
+        target = root * self.targets[..., first, second]
+        lead = (*np.broadcast_shapes(scale.shape[:-2], target.shape[:-2]), *target.shape[-2:])
+        x = np.broadcast_to(design, (*lead, design.shape[-1]))
+        flat = (np.broadcast_to(y, lead).reshape(*lead[:-2], -1) for y in (target, scale))
+        return Rows(x.reshape(*lead[:-2], -1, x.shape[-1]), *flat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,11 +221,7 @@ class PairCounts:
             tilt_rows(log_pi, z, etas, _blocks(work), result.reshape(-1, shape[-1]))
         return result
 
-    def magnitude(self, features: FloatArray) -> FloatArray:
-        """Return the graph's magnitude, shape (...)."""
-        return self.graph.magnitude(features)
-
-    def rows(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def rows(self, features: FloatArray) -> Rows:
         """Return the graph's rows."""
         return self.graph.rows(features)
 
@@ -219,16 +229,3 @@ class PairCounts:
 def _blocks(size: int) -> int:
     """Return into how many blocks threads share out ``size`` entries: one below about a millisecond's work."""
     return 64 if size >= _PARALLEL_FROM else 1
-
-
-def _means(probs: FloatArray, features: FloatArray, signal: FloatArray) -> tuple[FloatArray, FloatArray]:
-    phi: FloatArray = np.matmul(probs[..., None, :], features)[..., 0, :]  # (..., S, p)
-    return phi, expectation(probs, signal)
-
-
-def _stacked(design: list[FloatArray], target: list[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Join pieces (..., S, k, p) and (..., S, k) into (..., S K, p) and (..., S K)."""
-    lead = np.broadcast_shapes(*(d.shape[:-2] for d in design), *(t.shape[:-1] for t in target))
-    x = np.concatenate([np.broadcast_to(d, (*lead, *d.shape[-2:])) for d in design], axis=-2)
-    y = np.concatenate([np.broadcast_to(t, (*lead, t.shape[-1])) for t in target], axis=-1)
-    return x.reshape(*lead[:-1], -1, x.shape[-1]), y.reshape(*lead[:-1], -1)

@@ -73,7 +73,7 @@ class InexactRebel(Algorithm):
 def _normal_equations(pairs: Pairs, policy: Policy) -> tuple[FloatArray, FloatArray]:
     """Return L (..., S, A, A) and b (..., S, A): the loss of a table z is E z' L z - 2 b z + constant."""
     s, a = policy.log_probs.shape[-2:]
-    design, rewards = pairs.rows(np.broadcast_to(np.eye(a), (s, a, a)))  # row after row, as many in each
+    design, rewards, _ = pairs.rows(np.broadcast_to(np.eye(a), (s, a, a)))  # row after row, as many in each
     design = design.reshape(*design.shape[:-2], s, -1, a)
     rewards = rewards.reshape(design.shape[:-1])
     transposed = np.swapaxes(design, -1, -2)

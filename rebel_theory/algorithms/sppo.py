@@ -117,8 +117,10 @@ def _fit(policy: ParametricPolicy, target: FloatArray, weights: FloatArray) -> P
     for _ in range(_STEPS):
         jacobian = policy.jacobian()
         scores = root[..., None] * (jacobian - np.matmul(policy.probs[..., None, :], jacobian))
-        scale = np.sqrt(((root**2)[..., None] * jacobian**2).sum(axis=(-3, -2, -1)))
-        direction = min_norm(scores.reshape(*lead, -1, scores.shape[-1]), misfit(policy).reshape(*lead, -1), scale)
+        scale = root * np.sqrt((jacobian**2).sum(axis=-1))
+        direction = min_norm(
+            scores.reshape(*lead, -1, scores.shape[-1]), misfit(policy).reshape(*lead, -1), scale.reshape(*lead, -1)
+        )
         size = np.ones(lead)
         for _ in range(_HALVINGS):
             trial = policy.with_theta(policy.theta + size[..., None] * direction)

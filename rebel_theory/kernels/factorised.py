@@ -58,3 +58,42 @@ def solve_factorised_rows(pi, mu, log_pi, log_mu, visited, signal):
                 size += 1
         for a in range(n_actions):
             signal[s, a] = signal[s, a] - total / size if share[a] >= 0.0 else 0.0
+
+
+@njit(cache=True)
+def fill_pair_rows(weights, pi, mu, features, signal, rows):
+    """Fill ``rows`` (B, S, n, p + 2), zeros before, with design, target and scale of ``FactorisedPairs.rows``.
+
+    ``weights`` (B, S); ``pi``, ``mu`` and ``signal`` (B, S, A); ``features`` (B, S, A, p), or (1, S, A, p) for all. Of
+    the n = 2 A rows the first A are against the means under mu; n = A where mu is pi.
+    """
+    n_members, n_states, n_actions = pi.shape
+    p, twice = features.shape[3], rows.shape[2] > n_actions
+    mean, later = np.empty(p + 1), np.empty(n_actions)
+    for m in range(n_members):
+        of = m if features.shape[0] > 1 else 0
+        for s in range(n_states):
+            order = np.argsort(-np.maximum(pi[m, s], mu[m, s]), kind="mergesort")
+            for second in range(2 if twice else 1):
+                one, other = (mu[m, s], pi[m, s]) if second else (pi[m, s], mu[m, s])
+                total = 0.0
+                for k in range(n_actions - 1, -1, -1):
+                    later[k] = total
+                    total += one[order[k]]
+                mass = 0.0
+                mean[:] = 0.0
+                for k in range(n_actions):
+                    a = order[k]
+                    upto = mass + other[a]
+                    share = other[a] / upto if upto > 0.0 else 0.0
+                    root = np.sqrt((1.0 if twice else 2.0) * weights[m, s] * mass * (one[a] + share * later[k]))
+                    row, square = rows[m, s, second * n_actions + k], 0.0
+                    for i in range(p):
+                        z = features[of, s, a, i]
+                        square += z * z
+                        row[i] = root * (z - mean[i])
+                        mean[i] += share * (z - mean[i])
+                    row[p] = root * (signal[m, s, a] - mean[p])
+                    mean[p] += share * (signal[m, s, a] - mean[p])
+                    row[p + 1] = root * np.sqrt(square)
+                    mass = upto

@@ -20,7 +20,7 @@ class FisherSolver(Protocol):
     ) -> FloatArray:
         """Return x (..., p) for scores g (..., n, p), weights (..., n) and advantages (..., n).
 
-        ``scale`` (...) is the root-mean-square of what the scores were centred from; their rounding is eps times it.
+        ``scale`` (..., n) holds the norms of what the scores were centred from; their rounding is eps times it.
         """
 
 
@@ -43,7 +43,7 @@ class PseudoInverse:
     ) -> FloatArray:
         """Return the minimum-norm minimiser of E[(g . x - A)^2], shape (..., p)."""
         root = np.sqrt(weights)
-        return min_norm(root[..., None] * scores, root * advantage, scale)
+        return min_norm(root[..., None] * scores, root * advantage, root * scale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rebel_theory.arrays import BoolArray, FloatArray, expectation, frozen, log_softmax
 from rebel_theory.feedback import Feedback
-from rebel_theory.least_squares import min_norm
+from rebel_theory.least_squares import min_norm, ridge
 from rebel_theory.pairs import Pairs
 from rebel_theory.policies.base import Policy, check_fit, per_row
 from rebel_theory.policies.natural import FisherSolver
@@ -19,6 +19,9 @@ P = TypeVar("P", bound="ParametricPolicy")
 
 _NEWTON_STEPS = 200
 _HALVINGS = 60
+_DAMPINGS = 30
+_DAMPING = 1e-4  # the first one, in units of the largest squared singular value
+_UNSEEN = 1e-13  # of the loss: its rounding
 _TIE = 4e-16
 _PATIENCE = 3  # scoring steps without a halved gradient before rounding level is believed
 _ROUNDING = 1e-13
@@ -81,43 +84,54 @@ class ParametricPolicy(Policy):
     def gauss_newton_step(self: P, pairs: Pairs, step_size: FloatArray) -> P:
         """Return theta + eta argmin E[((g_y - g_{y'}) . w - (r_y - r_{y'}))^2]: one Gauss-Newton step of REBEL."""
         jacobian = self.jacobian()
-        direction = min_norm(*pairs.rows(jacobian), pairs.magnitude(jacobian))
+        direction = min_norm(*pairs.rows(jacobian))
         return self.with_theta(self.theta + per_row(step_size, 1) * direction)
 
     def minimise(self: P, pairs: Pairs, step_size: FloatArray, start: FloatArray) -> P:
-        """Return a local minimiser of the full REBEL loss by Gauss-Newton with step halving from ``start`` (..., p).
+        """Return a local minimiser of the full REBEL loss by damped Gauss-Newton steps from ``start`` (..., p).
 
-        Nothing is assumed of the class; for a log-linear one the answer must be the single step of
-        :meth:`gauss_newton_step`, wherever it starts (claim E3).
+        A step is taken undamped where the loss falls by at least half of what the linearised one promises, else with
+        the least of growing dampings (Levenberg-Marquardt) that lowers it: where the Jacobian is nearly singular the
+        undamped step is long, and shortened it still points away. Nothing is assumed of the class; for a log-linear
+        one the answer must be the single step of :meth:`gauss_newton_step`, wherever it starts (claim E3).
         """
         reference = self.log_probs
         policy = self.with_theta(start)
         loss = policy._pair_loss(pairs, reference, step_size)
+        damping = np.full(loss.shape, _DAMPING)
         done: BoolArray = np.zeros(loss.shape, dtype=np.bool_)  # member by member: what is done no longer moves
         for _ in range(_NEWTON_STEPS):
-            jacobian = policy.jacobian()
-            design, target = pairs.rows(jacobian)
-            moved, _ = pairs.rows((policy.log_probs - reference)[..., None])
-            direction = min_norm(design, per_row(step_size, 1) * target - moved[..., 0], pairs.magnitude(jacobian))
-            size = np.where(done, 0.0, np.ones(direction.shape[:-1]))
-            for _ in range(_HALVINGS):
-                trial = policy.with_theta(policy.theta + size[..., None] * direction)
-                value = trial._pair_loss(pairs, reference, step_size)
-                worse = ~(value < loss) & ~done
-                if not worse.any():
-                    break
-                size = np.where(worse, 0.5 * size, size)
-            size = np.where(worse, 0.0, size)
-            policy = policy.with_theta(policy.theta + size[..., None] * direction)
+            design, target, scale = pairs.rows(policy.jacobian())
+            moved, *_ = pairs.rows((policy.log_probs - reference)[..., None])
+            residual = per_row(step_size, 1) * target - moved[..., 0]
+            direction = min_norm(design, residual, scale)
+            left = residual - np.matmul(design, direction[..., None])[..., 0]
+            promised = loss - (left**2).sum(axis=-1)
+            value = policy.with_theta(policy.theta + direction)._pair_loss(pairs, reference, step_size)
+            # rare actions may be all that is left, which the loss does not show: the last step is taken unseen
+            last = ~done & (promised <= _UNSEEN * loss) & (value <= (1 + _UNSEEN) * loss)
+            taken = last | ~(done | (loss - value < 0.5 * promised) | (value >= loss))
+            step, worse = np.where(taken[..., None], direction, 0.0), ~(done | taken)
+            if worse.any():
+                damped = ridge(design, residual)
+                for _ in range(_DAMPINGS):
+                    trial = damped(damping)
+                    value = policy.with_theta(policy.theta + trial)._pair_loss(pairs, reference, step_size)
+                    better = worse & (value < loss)
+                    step = np.where(better[..., None], trial, step)
+                    damping = np.maximum(damping * np.where(better, 0.2, np.where(worse, 5.0, 1.0)), 1e-14)
+                    worse = worse & ~better
+                    if not worse.any():
+                        break
+            policy = policy.with_theta(policy.theta + step)
             loss = policy._pair_loss(pairs, reference, step_size)
-            moved_by = np.abs(size[..., None] * direction).max(axis=-1)
-            done = done | (moved_by <= _STATIONARY * (1 + np.abs(policy.theta).max(axis=-1)))
+            done = done | last | (np.abs(step).max(axis=-1) <= _STATIONARY * (1 + np.abs(policy.theta).max(axis=-1)))
             if done.all():
                 break
         return policy
 
     def _pair_loss(self, pairs: Pairs, reference: FloatArray, step_size: FloatArray) -> FloatArray:
-        design, target = pairs.rows((self.log_probs - reference)[..., None])
+        design, target, _ = pairs.rows((self.log_probs - reference)[..., None])
         loss: FloatArray = ((design[..., 0] - per_row(step_size, 1) * target) ** 2).sum(axis=-1)
         return loss
 
@@ -135,15 +149,15 @@ class ParametricPolicy(Policy):
             np.broadcast_to(scores, (*lead, *scores.shape[-3:])).reshape(*lead, -1, scores.shape[-1]),
             weights.reshape(*lead, -1),
             np.broadcast_to(advantage, (*lead, *advantage.shape[-2:])).reshape(*lead, -1),
-            np.sqrt((weights * (jacobian**2).sum(axis=-1)).sum(axis=(-2, -1))),
+            np.broadcast_to(np.sqrt((jacobian**2).sum(axis=-1)), weights.shape).reshape(*lead, -1),
         )
 
     def pair_natural_direction(self, pairs: Pairs, solver: FisherSolver) -> FloatArray:
         """Return the direction (..., p) of the pair Fisher; g_y - g_y' = J_y - J_y', for the mean score cancels."""
         jacobian = self.jacobian()
-        differences, rewards = pairs.rows(jacobian)  # (..., n, p) and (..., n), scaled by root weights
+        differences, rewards, scale = pairs.rows(jacobian)
         half = np.full(differences.shape[:-1], 0.5)
-        return solver.solve(differences, half, rewards, np.sqrt(0.5) * pairs.magnitude(jacobian))
+        return solver.solve(differences, half, rewards, scale)
 
     def gradient(self, cells: FloatArray) -> FloatArray:
         """Return the gradient of sum c log pi: the Jacobian against c - pi sum_a c, shape (..., p)."""

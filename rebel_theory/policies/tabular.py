@@ -194,7 +194,7 @@ def _block_solve(log_pi: FloatArray, feedback: Feedback, solver: FisherSolver) -
 def _pair_blocks(shape: tuple[int, ...], pairs: Pairs, solver: FisherSolver) -> FloatArray:
     """Return the solver's answer for every row's pair Fisher block, from score differences e_y - e_y'."""
     s, a = shape[-2:]
-    differences, rewards = pairs.rows(np.broadcast_to(np.eye(a), (s, a, a)))  # row after row, as many in each
+    differences, rewards, _ = pairs.rows(np.broadcast_to(np.eye(a), (s, a, a)))  # row after row, as many in each
     differences = differences.reshape(*differences.shape[:-2], s, -1, a)
     rewards = rewards.reshape(differences.shape[:-1])
     return solver.solve(differences, np.full(rewards.shape, 0.5), rewards)

@@ -61,7 +61,7 @@ def conjugate_gradient(
 
 @dataclass(frozen=True, slots=True)
 class Minimise:
-    """Minimise to convergence on the dense Jacobian, as the small classes of the library do; few parameters only."""
+    """Damped Gauss-Newton to convergence on the dense Jacobian, as small classes do; few parameters only."""
 
 
 @dataclass(frozen=True, slots=True)

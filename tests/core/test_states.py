@@ -30,7 +30,7 @@ def test_exact_quantities_are_under_nu(kind):
     np.testing.assert_allclose(bound.feedback(in_rows).weights, nu.ravel(), rtol=1e-15)
     np.testing.assert_allclose(bound.feedback(in_rows).signal, q, rtol=1e-9, atol=1e-12)
     mu, phi = dirichlet(rng, rows, a), rng.standard_normal((rows, a, 2))
-    design, target = bound.pairs(in_rows, as_base(mu.reshape(problem.policy_shape))).rows(phi)
+    design, target, _ = bound.pairs(in_rows, as_base(mu.reshape(problem.policy_shape))).rows(phi)
     found = np.linalg.lstsq(design, target, rcond=None)[0]
     x, right = [], []
     for s, i, j in np.ndindex(rows, a, a):

@@ -201,12 +201,14 @@ def test_factorised_potentials(pi_support, mu_support):
         expected = ref.rebel_direction(np.ones(1), pi[one], mu[one], q[one], np.eye(4)[None])
         np.testing.assert_allclose(z[s], expected, atol=1e-12)
     phi = rng.standard_normal((2, 4, 3))
-    x, y = pairs.rows(phi)
-    a, b = ref.enumerated_pairs([0.3, 0.7], pi, mu, q, phi)
-    np.testing.assert_allclose(x.T @ x, a.T @ a, atol=1e-13)  # the same normal equations from 2SA + S rows
-    np.testing.assert_allclose(x.T @ y, a.T @ b, atol=1e-13)
-    np.testing.assert_allclose(y @ y, b @ b, atol=1e-13)
-    assert x.shape == (2 * 2 * 4 + 2, 3)
+    on_policy = FactorisedPairs(pairs.weights, pairs.log_pi, pairs.log_pi, q, pairs.visited)
+    for found, law, n in ((pairs, mu, 2 * 2 * 4), (on_policy, pi, 2 * 4)):
+        x, y, _ = found.rows(phi)
+        a, b = ref.enumerated_pairs([0.3, 0.7], pi, law, q, phi)
+        np.testing.assert_allclose(x.T @ x, a.T @ a, atol=1e-13)  # the same normal equations from 2SA or SA rows
+        np.testing.assert_allclose(x.T @ y, a.T @ b, atol=1e-13)
+        np.testing.assert_allclose(y @ y, b @ b, atol=1e-13)
+        assert x.shape == (n, 3)
 
 
 def test_pair_graph_rows():
@@ -215,7 +217,7 @@ def test_pair_graph_rows():
     w, t = w + np.swapaxes(w, 1, 2), rng.standard_normal((2, 4, 4))
     t = t - np.swapaxes(t, 1, 2)
     phi = rng.standard_normal((2, 4, 3))
-    x, y = PairGraph(w, t).rows(phi)
+    x, y, _ = PairGraph(w, t).rows(phi)
     beta = rng.standard_normal(3)
     loss = sum(
         w[s, i, j] * ((phi[s, i] - phi[s, j]) @ beta - t[s, i, j]) ** 2

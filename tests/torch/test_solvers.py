@@ -193,6 +193,18 @@ def test_levenberg_marquardt_reaches_the_loss_of_the_dense_minimiser():
     np.testing.assert_allclose(losses[LevenbergMarquardt], losses[Minimise], rtol=1e-9)
 
 
+@pytest.mark.parametrize(("hidden", "eta", "seed"), [(2, 0.3, 0), (2, 0.3, 1), (2, 3.0, 0), (4, 0.3, 0)])
+def test_the_dense_minimiser_gets_as_low_as_levenberg_marquardt(hidden, eta, seed):
+    """Nearly singular Jacobians: Gauss-Newton with halved steps ended at 2.5, 3.1, 3.4 and more times this loss."""
+    rng = np.random.default_rng(seed)
+    problem, contexts = rt.ContextualBandit(rng.random((8, 4))), rng.standard_normal((8, 2))
+    losses = []
+    for solver in (Minimise(), LevenbergMarquardt()):
+        policy = TorchPolicy(mlp(2, 4, hidden=(hidden,), seed=seed), contexts, solver=solver)
+        losses.append(rt.run(problem, rt.Rebel(eta), n_iterations=1, policy=policy).regression_error[0, 0])
+    assert losses[0] <= 1.01 * losses[1]
+
+
 def test_one_step_of_plain_descent_is_a_policy_gradient_step():
     """E5: the gradient of the pair loss at theta_t is -2 eta J^T m, and J^T m twice E[g A] on policy."""
     rng = np.random.default_rng(7)
