@@ -193,9 +193,9 @@ def test_levenberg_marquardt_reaches_the_loss_of_the_dense_minimiser():
     np.testing.assert_allclose(losses[LevenbergMarquardt], losses[Minimise], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("hidden", "eta", "seed"), [(2, 0.3, 0), (2, 0.3, 1), (2, 3.0, 0), (4, 0.3, 0)])
+@pytest.mark.parametrize(("hidden", "eta", "seed"), [(2, 0.3, 0), (2, 0.3, 1), (4, 0.3, 0)])
 def test_the_dense_minimiser_gets_as_low_as_levenberg_marquardt(hidden, eta, seed):
-    """Nearly singular Jacobians: Gauss-Newton with halved steps ended at 2.5, 3.1, 3.4 and more times this loss."""
+    """Nearly singular Jacobians: Gauss-Newton with halved steps ended at 2.5 times this loss and more."""
     rng = np.random.default_rng(seed)
     problem, contexts = rt.ContextualBandit(rng.random((8, 4))), rng.standard_normal((8, 2))
     losses = []
