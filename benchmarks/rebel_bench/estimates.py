@@ -25,7 +25,8 @@ class Estimates:
     - inconclusive otherwise, and when a row's ``n_wanted`` is more than its ``n_seeds``: the rule that chooses the
       number of seeds ran into its cap.
 
-    A row with standard error 0 is a fact, judged as it is.
+    A row with standard error 0 is a fact, judged as it is. Where chance could falsify such a row all the same, its
+    ``chance`` says with which probability at most; it must be counted in the claim's rate of false alarms.
 
     Parameters
     ----------
@@ -70,6 +71,7 @@ class Estimates:
             statistic = np.where(error > 0, beyond / error, np.where(beyond > 0, np.inf, -np.inf))
             ratio = np.where(half > 0, beyond / half, np.where(beyond > 0, np.inf, 0.0))
         p_values = np.where(undefined, 0.0, 2 * self.allowance * _count(error) * stdtr(dof, -statistic))
+        chance = float(np.nansum(_numbers(cases, "chance"))) if "chance" in cases else 0.0
         verdict: Verdict = "holds" if clear.all() and not capped.any() else "inconclusive"
         note = f"{_count(error)} intervals, all together miss with {self.false_alarm:g}"
         if bad.any():
@@ -83,7 +85,7 @@ class Estimates:
             note += f"; {int((~clear).sum())} are too long to decide: more seeds"
         return Judgement(
             verdict, max(0.0, float(np.where(undefined, np.nan, ratio).max())), 1.0, len(cases), int(bad.sum()),
-            int(undefined.sum()), note, min(1.0, float(p_values.min())),
+            int(undefined.sum()), note, min(1.0, float(p_values.min()) + chance),
         )  # fmt: skip
 
     def describe(self) -> str:

@@ -41,6 +41,8 @@ class Instance:
         The algorithm's other fields: numbers, words, arrays.
     base
         REBEL's mu: ``"on-policy"``, ``"uniform"``, or probabilities (S, A).
+    share
+        Of ``base`` in mu; the rest is on-policy.
     claim, ratio, seed, note
         The id of the claim, measured/bound as found, the seed of the search, and a sentence.
     """
@@ -52,6 +54,7 @@ class Instance:
     algorithm: str = "rebel"
     options: Mapping[str, Any] = field(default_factory=dict)
     base: str | FloatArray = "on-policy"
+    share: float = 1.0
     claim: str | None = None
     ratio: float | None = None
     seed: int | None = None
@@ -60,7 +63,7 @@ class Instance:
     def make_algorithm(self, step_size: float | None = None) -> rt.Algorithm:
         """Return the algorithm, with another step size if one is given."""
         return make_algorithm(
-            self.algorithm, self.options, self.step_size if step_size is None else step_size, self.base
+            self.algorithm, self.options, self.step_size if step_size is None else step_size, self.base, self.share
         )
 
     def run(self, **options: Any) -> rt.Trace:
@@ -129,6 +132,7 @@ def as_object(instance: Instance) -> dict[str, Any]:
             "options": {key: as_lists(value) for key, value in instance.options.items()},
             "step_size": float(instance.step_size),
             "base": as_lists(instance.base),
+            **({} if instance.share == 1 else {"share": float(instance.share)}),
         },
         "policy": _described(instance.policy),
         "problem": _described(instance.problem),
@@ -176,6 +180,7 @@ def from_object(data: Any, where: str) -> Instance:
     return Instance(
         problem=cast("rt.Problem", file.problem), policy=cast("rt.TabularPolicy", file.policy),
         step_size=made.step_size, n_iterations=file.n_iterations, algorithm=made.name, base=made.base,
+        share=made.share,
         options={k: numbers(v) if isinstance(v, list) else v for k, v in made.options.items()},
         claim=file.claim, ratio=float("inf") if file.ratio == "inf" else file.ratio, seed=file.seed, note=file.note,
     )  # fmt: skip

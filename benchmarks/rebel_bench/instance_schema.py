@@ -100,9 +100,11 @@ class _LogLinear(_Strict):
     theta: Array
 
 
-def make_algorithm(name: str, options: Mapping[str, Any], step_size: Any, base: Any) -> rt.Algorithm:
-    """Return the algorithm of a name as for ``--algorithms`` with options given apart."""
+def make_algorithm(name: str, options: Mapping[str, Any], step_size: Any, base: Any, share: float = 1.0) -> rt.Algorithm:
+    """Return the algorithm of a name as for ``--algorithms`` with options given apart; mu is the base's ``share``."""
     (spec,) = parse([name])
+    if share < 1:
+        base = rt.Mixture([(base, share), ("on-policy", 1 - share)])
     made: rt.Algorithm = replace(spec, options={**spec.options, **options}).make(step_size, base)
     return made
 
@@ -112,17 +114,18 @@ class _Algorithm(_Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     step_size: Annotated[float, Field(gt=0)]
     base: Annotated[Any, BeforeValidator(_base)] = "on-policy"
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _can_be_made(self) -> _Algorithm:
         if ".py" in self.name:  # opening a file that someone sent must not run code
             raise ValueError(f"{self.name} is a Python file: an instance names an algorithm by its key, such as rebel")
-        twice = {"step_size", "base"} & set(self.options)
+        twice = {"step_size", "base", "share"} & set(self.options)
         if twice:
             raise ValueError(f"options has {', '.join(sorted(twice))}: it stands next to them, not in them")
         try:
             make_algorithm(self.name, {k: numbers(v) if isinstance(v, list) else v for k, v in self.options.items()},
-                  self.step_size, self.base)  # fmt: skip
+                  self.step_size, self.base, self.share)  # fmt: skip
         except UserError as error:
             raise ValueError(str(error)) from None
         return self

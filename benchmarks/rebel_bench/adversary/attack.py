@@ -10,7 +10,7 @@ import numpy as np
 
 from rebel_bench.adversary.population import Population
 from rebel_bench.instance_files import Instance
-from rebel_theory.arrays import FloatArray
+from rebel_theory.arrays import BoolArray, FloatArray
 
 Parameters: TypeAlias = Mapping[str, FloatArray]
 Sides: TypeAlias = tuple[FloatArray, FloatArray]
@@ -55,6 +55,9 @@ class Attack:
         Evaluations by default, over all restarts.
     adjust
         Returns an instance with what the statement derives from the rest, such as a step size, derived again.
+    known
+        Returns instances that theory says are bad, as arrays (k, *shape) by name: a claim's own traps. No random start
+        sees them; one more start has them in its first generation, and is reported apart.
     """
 
     space: str
@@ -65,6 +68,7 @@ class Attack:
     target: float | None = None
     budget: int = 6_000
     adjust: Callable[[Instance], Instance] | None = None
+    known: Callable[[], Parameters] | None = None
 
     @property
     def dimension(self) -> int:
@@ -76,6 +80,22 @@ class Attack:
         """Lower and upper bounds, shape (dimension, 2)."""
         return np.concatenate([np.tile([[box.low, box.high]], (box.size, 1)) for box in self.parameters.values()])
 
+    @property
+    def smooth(self) -> BoolArray:
+        """Which numbers may take any value within their bounds, shape (dimension,)."""
+        return np.concatenate([np.full(box.size, box.step == 0) for box in self.parameters.values()])
+
+    def known_points(self) -> FloatArray:
+        """Return the points (k, dimension) of the instances that are known to be bad; none where nothing is known."""
+        if self.known is None:
+            return np.empty((0, self.dimension))
+        arrays = self.known()
+        points = np.concatenate([np.reshape(arrays[k], (len(arrays[k]), -1)) for k in self.parameters], axis=-1)
+        low, high = self.bounds.T
+        if not ((low <= points) & (points <= high)).all():
+            raise ValueError(f"a known instance of {self.space!r} lies outside the bounds of the search")
+        return points
+
     def population(self, points: FloatArray) -> Population:
         """Return the instances at ``points``, shape (m, dimension)."""
         arrays, start = {}, 0
@@ -86,9 +106,16 @@ class Attack:
         return self.decode(arrays)
 
 
-def tightest(value: FloatArray, bound: FloatArray) -> Sides:
-    """Return the two sides (m,) at the number of updates where the ratio is largest; both come as (m, T)."""
+def tightest(value: FloatArray, bound: FloatArray, telling: BoolArray | None = None) -> Sides:
+    """Return the two sides (m,) at the number of updates where the ratio is largest; both come as (m, T).
+
+    Where ``telling`` (m, T) is given, other places count only if they refute: a bound that has not yet fallen below what
+    is known anyway is met with a ratio near 1 by an instance on which nothing has happened.
+    """
     ratio = tightness(value, bound)
+    if telling is not None:
+        value = np.where(telling | ~(ratio <= 1), value, 0.0)
+        ratio = tightness(value, bound)
     place = np.arange(len(value)), np.where(np.isnan(ratio), np.inf, ratio).argmax(axis=-1)
     return value[place], bound[place]
 

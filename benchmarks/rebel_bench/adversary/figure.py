@@ -1,4 +1,4 @@
-"""Best ratio against evaluations, a panel a claim: median over the restarts, and their range."""
+"""Best ratio against evaluations, a panel a claim: median over the random starts, and their range."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ def _panel(ax: Axes, records: Sequence[Record], out: Path) -> None:
 def _paths(record: Record, out: Path) -> tuple[FloatArray, FloatArray]:
     """Return numbers of evaluations (n,) and each restart's best ratio after so many (restarts, n)."""
     frame = path_of(record, out)
+    frame = frame[frame["restart"] < len(record.restarts)]  # without the start that known instances joined
     first = int(frame.groupby("restart")["evaluations"].min().max())
     spent = np.unique(np.geomspace(first, frame["evaluations"].max(), 80).astype(int))
     rows = []

@@ -13,6 +13,7 @@ from rebel_bench import registry
 from rebel_bench.adversary.attack import Attack
 from rebel_bench.adversary.find import attacks_of
 from rebel_bench.adversary.records import FOLDER, Record, write
+from rebel_bench.adversary.search import Path as SearchPath
 from rebel_bench.adversary.search import restart
 from rebel_bench.adversary.shrink import measured, shrink
 from rebel_bench.atomic import require_writable
@@ -52,7 +53,8 @@ def hunt(
     out
         The folder of results; files go to its subfolder ``attacks``.
     budget, restarts
-        Evaluations an attack (its own number by default), shared out over so many random starts.
+        Evaluations an attack (its own number by default), shared out over so many random starts. Where an attack knows
+        bad instances, one start more, with these in it, gets a share too.
     seed
         Each restart of each attack has its own stream, named by claim, label and number.
     claims
@@ -96,9 +98,10 @@ def _one(
     report: Progress,
 ) -> Record:  # fmt: skip
     begin = perf_counter()
-    paths = []
-    for number in range(restarts):
-        paths.append(restart(attack, claim.id, number, budget // restarts, seed, report.advance))
+    paths: list[SearchPath] = []
+    starts = [False] * restarts + [True] * (attack.known is not None)
+    for number, known in enumerate(starts):
+        paths.append(restart(attack, claim.id, number, budget // len(starts), seed, report.advance, known=known))
         if paths[-1].ratio > 1:
             break  # a counterexample is enough
     best = max(paths, key=lambda path: path.ratio)
@@ -114,7 +117,8 @@ def _one(
     record = Record(
         id=claim.id, label=attack.label, space=attack.space, verdict="refuted" if refuted else "holds", ratio=ratio,
         target=attack.target, found_again=None if attack.target is None else bool(ratio >= attack.target),
-        restarts=tuple(path.ratio for path in paths), random=None if random is None else random[0],
+        restarts=tuple(path.ratio for path in paths[:restarts]),
+        known=paths[restarts].ratio if len(paths) > restarts else None, random=None if random is None else random[0],
         random_cases=None if random is None else random[1], dimension=attack.dimension, budget=budget,
         evaluations=sum(path.evaluations[-1] for path in paths), seed=seed, seconds=perf_counter() - begin,
         version=version(), file=str(file.relative_to(out)),

@@ -30,3 +30,11 @@ def preferences(numbers: FloatArray, n_actions: int) -> FloatArray:
     found[:, 0, upper[0], upper[1]] = numbers
     found[:, 0, upper[1], upper[0]] = 1 - numbers
     return found
+
+
+def against_first(numbers: FloatArray) -> FloatArray:
+    """Return features (m, S, A, d) from those of all actions but the first (m, S, A - 1, d), whose own are 0.
+
+    A policy depends on differences only. In steps of 1 many members share their features, and one run measures them.
+    """
+    return np.concatenate([np.zeros_like(numbers[:, :, :1]), numbers], axis=2)

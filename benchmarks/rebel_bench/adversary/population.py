@@ -32,6 +32,8 @@ class Population:
         The log-linear class, shapes (m, S, A, d) and (m, d), in place of ``logits``.
     base
         ``"on-policy"``, ``"uniform"``, or probabilities (m, S, A).
+    share
+        Of the base in mu, shape (m,); the rest is on-policy. None for all of it.
     algorithm, options
         As in an :class:`Instance`; arrays have a leading axis of members, numbers and words are shared.
     """
@@ -43,6 +45,7 @@ class Population:
     features: FloatArray | None = None
     theta: FloatArray | None = None
     base: str | FloatArray = "on-policy"
+    share: FloatArray | None = None
     algorithm: str = "rebel"
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -51,7 +54,7 @@ class Population:
 
     @property
     def policy(self) -> rt.Policy:
-        """The first policies with a leading axis of seeds; log-linear ones must share their features."""
+        """The first policies with a leading axis of seeds; log-linear ones must have the same features."""
         if self.features is not None:
             assert self.theta is not None
             return rt.LogLinearPolicy(self.features[0], self.theta[None])
@@ -61,7 +64,8 @@ class Population:
 
     def run(self, **options: Any) -> rt.Trace:
         """Return the trace of all members in one run; ``options`` go to :func:`rebel_theory.run`."""
-        made = make_algorithm(self.algorithm, self.options, self.step_size, self.base)
+        share = 1.0 if self.share is None else float(self.share[0])
+        made = make_algorithm(self.algorithm, self.options, self.step_size, self.base, share)
         arguments: dict[str, Any] = {"n_iterations": self.n_iterations, "policy": self.policy, **options}
         return rt.run(self.problem, made, **arguments)
 
@@ -72,16 +76,17 @@ class Population:
             problem=_indexed(self.problem, members),
             step_size=self.step_size[members],
             options={k: _member(v, members) for k, v in self.options.items()},
-            **{k: _member(getattr(self, k), members) for k in ("logits", "features", "theta", "base")},
+            **{k: _member(getattr(self, k), members) for k in ("logits", "features", "theta", "base", "share")},
         )
 
     def groups(self) -> Iterator[IntArray]:
-        """Yield the members that share their features: a run takes one class of policies."""
+        """Yield the members with the same features and share: a run takes one class of policies and one mixture."""
         everyone = np.arange(len(self))
-        if self.features is None:
+        kinds = [part.reshape(len(self), -1) for part in (self.features, self.share) if part is not None]
+        if not kinds:
             yield everyone
             return
-        _, label = np.unique(self.features.reshape(len(self), -1), axis=0, return_inverse=True)
+        _, label = np.unique(np.concatenate(kinds, axis=-1), axis=0, return_inverse=True)
         for group in np.unique(label):
             yield everyone[label.reshape(-1) == group]
 
@@ -97,6 +102,7 @@ class Population:
         return Instance(
             problem=problem, policy=policy, step_size=float(self.step_size[member]), n_iterations=self.n_iterations,
             base=cast("str | FloatArray", _member(self.base, member)), algorithm=self.algorithm,
+            share=1.0 if self.share is None else float(self.share[member]),
             options={k: _member(v, member) for k, v in self.options.items()}, **notes,
         )  # fmt: skip
 
@@ -117,6 +123,7 @@ class Population:
             features=features,
             theta=theta,
             base=cast("str | FloatArray", _member(instance.base, None)),
+            share=None if instance.share == 1 else np.array([instance.share]),
             algorithm=instance.algorithm,
             options={k: _member(v, None) for k, v in instance.options.items()},
         )

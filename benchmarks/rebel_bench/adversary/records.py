@@ -37,7 +37,9 @@ class Record:
     target, found_again
         The ratio that the search is known to reach, where it is known, and whether it did.
     restarts
-        The best ratio of each restart.
+        The best ratio of each random start.
+    known
+        The best ratio of the start that instances known to be bad joined; None where there was none.
     random, random_cases
         The best ratio of the random instances of ``verify`` at scale quick, and their number; None where its test
         is not an inequality.
@@ -63,6 +65,7 @@ class Record:
     seconds: float
     version: str
     file: str
+    known: float | None = None
 
     @property
     def name(self) -> str:

@@ -62,25 +62,32 @@ def harmonic(offline: FloatArray, on_policy: FloatArray, share: float) -> FloatA
     return result
 
 
-def _measure(
-    family: str, bandit: rt.ContextualBandit, start: rt.LogLinearPolicy, eta: float, offline: FloatArray,
-    c: FloatArray, share: float, counted: bool,
-) -> pd.DataFrame:  # fmt: skip
-    """Return, per bandit (n), its floor, and the number of updates at which average gap / bound is largest.
+def curves(
+    bandit: rt.ContextualBandit, trace: rt.Trace, offline: FloatArray, share: float, counted: bool = True
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return average gap, bound and the bound's misfit term (n, T) of a run with its policies.
 
     ``counted`` says whether the offline data's share is counted in C.
     """
-    base = rt.Mixture([(offline, share), ("on-policy", 1 - share)])
-    trace = rt.run(bandit, rt.Rebel(eta, base=base), n_iterations=N_UPDATES, policy=start, keep_policies=True)
     assert trace.probs is not None
     probs = trace.probs[0, :, :-1]  # (n, T, X, A)
     best = (bandit.reward == bandit.reward.max(axis=-1, keepdims=True)).astype(float)[:, None]
     c_off, c_on = concentrability(best, offline[:, None]), concentrability(np.broadcast_to(best, probs.shape), probs)
     shift = harmonic(c_off, c_on, share) if counted else harmonic(c_off, c_on, 0.5) / 2
     misfit = misfit_bound(shift, trace.regression_error[0])
-    misfit = np.cumsum(misfit, axis=-1) / np.arange(1, N_UPDATES + 1)
+    misfit = np.cumsum(misfit, axis=-1) / np.arange(1, misfit.shape[-1] + 1)
     total = trace.bound["progress"][0] + trace.bound["curvature"][0] + misfit
-    average = trace.average_gap[0, :, :-1]
+    return trace.average_gap[0, :, :-1], total, misfit
+
+
+def _measure(
+    family: str, bandit: rt.ContextualBandit, start: rt.LogLinearPolicy, eta: float, offline: FloatArray,
+    c: FloatArray, share: float, counted: bool,
+) -> pd.DataFrame:  # fmt: skip
+    """Return, per bandit (n), its floor, and the number of updates at which average gap / bound is largest."""
+    base = rt.Mixture([(offline, share), ("on-policy", 1 - share)])
+    trace = rt.run(bandit, rt.Rebel(eta, base=base), n_iterations=N_UPDATES, policy=start, keep_policies=True)
+    average, total, misfit = curves(bandit, trace, offline, share, counted)
     place = (average / total).argmax(axis=-1)
     pick = np.arange(len(place)), place
     return pd.DataFrame(

@@ -61,19 +61,25 @@ def _instances(rng: Generator, scale: Scale, forgetful: bool) -> pd.DataFrame:
 
 def measure(mdp: rt.TabularMDP, name: str, eta: FloatArray, n_updates: int, forgetful: bool) -> pd.DataFrame:
     """Return, per instance, the number of updates at which gap / bound is largest."""
-    mismatch = mismatch_of(mdp)
-    growth = growth_factor(mismatch)
-    trace = rt.run(mdp, rt.GrowingMirrorDescent(eta, growth=growth), n_iterations=n_updates)
-    gap = trace.gap[0]  # (n, T + 1)
-    discount = 0.0 if forgetful else mdp.discount  # the factor 1 - gamma, kept or lost
-    start, kl, v = gap[:, :1], trace.kl[0, :, :1], mismatch[:, None]
-    bound = growing_steps_bound(start, kl, v, eta[:, None], np.arange(n_updates + 1), discount)
+    gap, bound = curves(mdp, eta, n_updates, discount=0.0 if forgetful else mdp.discount)
     place = (gap / bound)[:, 1:].argmax(axis=-1) + 1
     pick = np.arange(len(eta)), place
     return pd.DataFrame(
         {"problem": name, "n_states": mdp.n_states, "n_actions": mdp.n_actions, "discount": mdp.discount,
-         "mismatch": mismatch, "step_size": eta, "n_updates": place, "value": gap[pick], "bound": bound[pick]}
+         "mismatch": mismatch_of(mdp), "step_size": eta, "n_updates": place, "value": gap[pick], "bound": bound[pick]}
     )  # fmt: skip
+
+
+def curves(
+    mdp: rt.TabularMDP, eta: FloatArray, n_updates: int, *, discount: float, first: rt.TabularPolicy | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return gap and bound (n, T + 1) from the policy ``first``, uniform by default; ``discount`` is the bound's."""
+    mismatch = mismatch_of(mdp)
+    algorithm = rt.GrowingMirrorDescent(eta, growth=growth_factor(mismatch))
+    trace = rt.run(mdp, algorithm, n_iterations=n_updates, policy=first)
+    gap = trace.gap[0]
+    start, kl, v = gap[:, :1], trace.kl[0, :, :1], mismatch[:, None]
+    return gap, growing_steps_bound(start, kl, v, eta[:, None], np.arange(n_updates + 1), discount)
 
 
 def mismatch_of(mdp: rt.TabularMDP) -> FloatArray:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
 import rebel_theory as rt
 from rebel_bench.adversary.attack import Attack, Box, Parameters, Sides
-from rebel_bench.adversary.parameters import two_states
+from rebel_bench.adversary.parameters import against_first, two_states
 from rebel_bench.adversary.population import Population
-from rebel_bench.claims.c11_mdp_regret_bound import BASES, measure
+from rebel_bench.claims.c11_mdp_regret_bound import measure, trap
+
+N_ATTACKED = 60
+SURE = 40.0  # log-odds
+DISCOUNTS = {"on-policy": 0.9, "uniform": 0.99}  # by base
+N_FEATURES = {"on-policy": 1, "uniform": 2}  # the trap has two
 
 
 def _decode(p: Parameters, base: str) -> Population:
-    """Return log-linear MDPs of two states and three actions, discount 0.9."""
-    mdp = rt.TabularMDP(two_states(p["transition"]), p["reward"], discount=0.9, initial_dist=two_states(p["initial"]))
+    """Return log-linear MDPs of two states and three actions; cubes of rewards are often small."""
+    mdp = rt.TabularMDP(
+        two_states(p["transition"]), p["reward"] ** 3, discount=DISCOUNTS[base], initial_dist=two_states(p["initial"])
+    )
+    features = against_first(p["features"])
     return Population(
-        problem=mdp, step_size=10 ** p["eta"], n_iterations=5, features=p["features"], theta=p["theta"], base=base
+        problem=mdp, step_size=10 ** p["eta"], n_iterations=N_ATTACKED, features=features, theta=p["theta"], base=base
     )
 
 
@@ -29,17 +39,31 @@ def _sides(population: Population) -> Sides:
     return table["value"].to_numpy(), table["bound"].to_numpy()
 
 
+def _traps() -> Parameters:
+    """Return the claim's traps in these parameters."""
+    mdp, first = trap(10.0 ** np.arange(-4, 0), DISCOUNTS["uniform"])
+    n = len(mdp.reward)
+    features, theta = first.features[:, 1:], np.reshape(first.theta, (n, -1))
+    return {
+        "transition": SURE * (2 * mdp.transition[..., 0] - 1), "reward": np.cbrt(mdp.reward),
+        "initial": np.full(n, SURE), "features": np.tile(features, (n, 1, 1, 1)), "theta": theta, "eta": np.full(n, 2.0),
+    }  # fmt: skip
+
+
 ATTACKS = tuple(
     Attack(
         label=base,
-        space=f"two states, three actions, discount 0.9; free rewards, transitions, one feature; base {base}; T <= 5",
+        space=f"two states, three actions, discount {discount:g}; free rewards, transitions and starts, "
+        f"{('one feature', 'two features')[n - 1]} of 0 or 1 an action, first policy and step; base {base}; "
+        f"T <= {N_ATTACKED}",
         parameters={
-            "transition": Box(-12, 12, (2, 3)), "reward": Box(-1, 1, (2, 3)), "initial": Box(-8, 8),
-            "features": Box(-1, 1, (2, 3, 1)), "theta": Box(-20, 20, (1,)), "eta": Box(-2, 6),
+            "transition": Box(-SURE, SURE, (2, 3)), "reward": Box(-1, 1, (2, 3)), "initial": Box(-SURE, SURE),
+            "features": Box(0, 1, (2, 2, n), step=1), "theta": Box(-30, 30, (n,)), "eta": Box(-3, 6),
         },
         decode=partial(_decode, base=base),
         measure=_sides,
-        budget=4_500,
+        known=_traps if base == "uniform" else None,
+        budget=6_000,
     )
-    for base in BASES
+    for (base, discount), n in zip(DISCOUNTS.items(), N_FEATURES.values(), strict=True)
 )  # fmt: skip

@@ -20,7 +20,7 @@ def _decode(p: Parameters, alpha: float) -> Population:
     """Return games of three answers, the step a share of the longest allowed."""
     game = rt.PreferenceGame(preferences(p["preference"], 3))
     return Population(
-        problem=game, step_size=10 ** p["share"] * _longest(game, alpha), n_iterations=20, logits=p["logits"][:, None],
+        problem=game, step_size=10 ** p["share"] * _longest(game, alpha), n_iterations=N_ATTACKED, logits=p["logits"][:, None],
         algorithm="mmd", options={"temperature": alpha, "reference": distributions(p["reference"])[:, None]},
     )  # fmt: skip
 
@@ -32,7 +32,10 @@ def _longest(game: rt.PreferenceGame, alpha: float) -> FloatArray:
 
 
 def _sides(population: Population) -> Sides:
-    """Return KL(pi*_alpha||pi_t) and the bound of the tightest t; longer steps than allowed are not judged."""
+    """Return KL(pi*_alpha||pi_t) and the bound of the tightest t; longer steps than allowed are not judged.
+
+    Before the bound is below half of the first divergence it says little, and counts only where it is false.
+    """
     game, alpha = population.problem, float(population.options["temperature"])
     assert isinstance(game, rt.PreferenceGame)
     reference = population.options["reference"]
@@ -44,15 +47,17 @@ def _sides(population: Population) -> Sides:
     bound = magnetic_bound(kl[:, :1], eta, alpha, t)
     # an equilibrium is solved to about 1e-9: a divergence at that level is rounding
     allowed = (eta <= (1 + 1e-12) * _longest(game, alpha)[:, None]) & (bound > 1e-6)
-    return tightest(np.where(allowed, kl[:, 1:], 0.0), bound)
+    return tightest(np.where(allowed, kl[:, 1:], 0.0), bound, bound <= kl[:, :1] / 2)
 
 
+N_ATTACKED = 30
 ATTACKS = tuple(
     Attack(
         label=f"alpha{alpha:g}",
-        space=f"three answers, alpha = {alpha:g}; free preferences, reference, first policy and step; t <= 20",
+        space=f"three answers, alpha = {alpha:g}; free preferences, reference, first policy down to e^-200 and step; "
+        f"t <= {N_ATTACKED}, where the bound is at most half of the first divergence",
         parameters={
-            "preference": Box(-0.5, 1.5, (3,)), "reference": Box(-4, 4, (3,)), "logits": Box(-8, 8, (3,)),
+            "preference": Box(-0.5, 1.5, (3,)), "reference": Box(-4, 4, (3,)), "logits": Box(-100, 100, (3,)),
             "share": Box(-2, 0),
         },
         decode=partial(_decode, alpha=alpha),
