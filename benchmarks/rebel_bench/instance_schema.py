@@ -100,7 +100,9 @@ class _LogLinear(_Strict):
     theta: Array
 
 
-def make_algorithm(name: str, options: Mapping[str, Any], step_size: Any, base: Any, share: float = 1.0) -> rt.Algorithm:
+def make_algorithm(
+    name: str, options: Mapping[str, Any], step_size: Any, base: Any, share: float = 1.0
+) -> rt.Algorithm:
     """Return the algorithm of a name as for ``--algorithms`` with options given apart; mu is the base's ``share``."""
     (spec,) = parse([name])
     if share < 1:

@@ -145,6 +145,48 @@ def test_s3_counts_the_queries_of_a_plain_run(finite):
     assert instance.queries(alpha, eta, n, 5 * n, seed=11) == min(found, 6 * n)  # the budget ends it
 
 
+@pytest.mark.parametrize("finite", [False, True])
+def test_s3_chance_bounds_how_often_the_misfit_exceeds_its_third(finite):
+    """By simulation of W and w, drawn here; and all rows at the largest scale are within the claim's rate."""
+    rng, n, runs = RNG(9), 20, 200_000
+    if finite:
+        w = np.sqrt(8 / 7 * (np.log(16) + rng.exponential(size=(runs, n)))) / np.sqrt(1 + np.log(32))
+    else:
+        w = np.sqrt((rng.standard_normal((runs, n, 3)) ** 2).sum(axis=-1) / 3)
+    rate = (w.mean(axis=1) > 1).mean()
+    assert 0 < rate < s3.chance(finite, n) < 10 * rate
+    assert s3.chance(finite, 2 * n) == pytest.approx(s3.chance(finite, n) ** 2)
+    fits = [s3.N_SEEDS * s3._theorem(s3._instance(RNG(1), finite, True), a)[2] for a in s3.ALPHAS[:4]]
+    assert 200 * 2 * sum(s3.chance(finite, n) for n in fits) + s3.TEST.false_alarm < s3.FALSE_ALARM
+
+
+def test_s3_rows_are_facts_of_the_theorem_s_tuning_and_estimates_of_exponents():
+    instance = s3._instance(RNG(6), False, True)
+    own, best = (s3._row(instance, 0.2, tuning, RNG(0)) for tuning in s3.TUNINGS)
+    assert own["estimate"] == own["value"] / own["bound"] < own["at_most"] == 1
+    assert best["at_most"] == np.inf
+    assert 0 < own["chance"] < 1e-8
+    rows = pd.DataFrame([own, best])
+    assert s3.TEST.judge(rows).verdict == "holds"
+    broken = s3.TEST.judge(rows.assign(estimate=1.01))
+    assert broken.verdict == "refuted"
+    assert broken.p_value == own["chance"]  # of the fact that fails: Holm's procedure needs no 0
+
+
+def test_s5_rows_are_estimates_and_a_wrong_law_has_a_small_p_value():
+    ratio = RNG(2).chisquare(4, 2_000) / 4
+    row = {"role": "variance"} | s5._estimate(ratio, at_least=1.0)
+    assert row["estimate"] == pytest.approx(ratio.mean())
+    assert row["standard_error"] == pytest.approx(ratio.std(ddof=1) / np.sqrt(2_000))
+    assert s5.TEST.judge(pd.DataFrame([row])).verdict == "holds"
+    for factor in (0.5, 2.0):  # the control's
+        judged = s5.TEST.judge(pd.DataFrame([row | s5._estimate(factor * ratio, at_least=1.0)]))
+        assert judged.verdict == "refuted"
+        assert judged.p_value < 1e-10
+    gap = s5._estimate(np.array([0.2, 0.3, 0.25]), at_least=-np.inf)
+    assert (gap["at_most"], gap["dof"]) == (1.0, 2)
+
+
 def test_s3_slopes_of_a_power_law():
     rows = [
         {"class": "finite", "role": "best", "instance": i, "alpha": a, "value": (i + 1) * a ** -(2 + 0.1 * i)}

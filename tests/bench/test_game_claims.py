@@ -20,14 +20,17 @@ def test_p3_potential_is_that_of_plain_hedge_on_the_same_signals():
     eta, game = p3_optimism.STEP_SIZE, envs.random_game(4, seed=2, n_instances=2)
     first = np.array([0.1, 0.2, 0.3, 0.4])
     trace = rt.run(game, rt.Omwu(eta), n_iterations=30, policy=np.tile(first, (1, 2, 1, 1)), keep_policies=True)
-    found = p3_optimism._potential(game, trace.probs[0, :, :, 0])
+    found, moved = p3_optimism.potentials(game, trace.probs[0, :, :, 0])
     assert found.shape == (2, 30)
+    assert moved.shape == (2, 29)
     for i in range(2):
         payoff, iterates = game.payoff[i, 0], trace.probs[0, i, :, 0]
         winner = rt.von_neumann_winner(rt.PreferenceGame(game.preference[i])).policy.reshape(-1)
-        for t in (1, 2, 17, 30):
-            z = first * np.exp(eta * sum((payoff @ p for p in iterates[1:t]), np.zeros(4)))
-            z /= z.sum()
+        for t in (1, 2, 17, 29):
+            z, later = (first * np.exp(eta * sum((payoff @ p for p in iterates[1:k]), np.zeros(4))) for k in (t, t + 1))
+            z, later, pi = z / z.sum(), later / later.sum(), iterates[t]
+            far = (later * np.log(later / pi)).sum() + (pi * np.log(pi / z)).sum()
+            assert moved[i, t - 1] == pytest.approx(far, abs=1e-12)
             played = winner > 0
             far = (winner[played] * np.log(winner[played] / z[played])).sum()
             near = (z * np.log(z / iterates[t - 1])).sum()
@@ -52,6 +55,40 @@ def test_p6_measures_the_rlhf_optimum_of_the_bradley_terry_fit():
     trace = rt.run(game, rt.Rebel(np.sqrt(2 * np.log(18) / 64)), n_iterations=64)
     assert_allclose(cases["rebel"], trace.average_gap[0, -1], rtol=1e-9)
     assert_allclose(cases["value"], cases["dpo"] / cases["rebel"], rtol=1e-12)
+    assert (cases["standard_error"] == 0).all()  # one game: a fact
+    assert_allclose(cases["estimate"], cases["dpo"] - 2 * cases["rebel"], rtol=1e-12)
+
+
+def test_p6_judges_the_mean_over_games_by_its_interval():
+    games = p6_reward_models._games(np.random.default_rng(1), 4, envs.random_rater_mixture, cyclic=True)
+    cases = p6_reward_models._measure("raters", games, 64)
+    alone = [p6_reward_models._measure("one", rt.PreferenceGame(p), 64)["estimate"] for p in games.preference]
+    assert_allclose(cases["estimate"], np.mean(alone, axis=0), rtol=1e-9)
+    assert_allclose(cases["standard_error"], np.std(alone, axis=0, ddof=1) / 2, rtol=1e-9)
+    assert (cases["dof"] == 3).all()
+    test, many = p6_reward_models.TEST, cases.assign(dof=199.0)
+    for mean, verdict in ((10, "holds"), (1, "inconclusive"), (-10, "refuted")):  # in standard errors
+        judged = test.judge(many.assign(estimate=mean * cases["standard_error"]))
+        assert judged.verdict == verdict
+        assert (judged.p_value < 1e-10) == (verdict == "refuted")
+
+
+@pytest.mark.parametrize("apart", [2.0, 2.6])
+def test_p3_two_per_cent_are_left_from_logits_two_apart_and_more_from_further(apart):
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)[:, None] + 2 * np.pi / 3 * np.arange(3)
+    logits = np.cos(angle)
+    logits *= apart / np.ptp(logits, axis=-1, keepdims=True)
+    first = rt.TabularPolicy(logits[:, None])
+    gap = rt.run(envs.rock_paper_scissors(), rt.Omwu(1 / 8), n_iterations=2_000, policy=first, n_seeds=24).gap
+    left, most = p3_optimism.gap_left(gap)
+    assert (left <= most).all() == (apart <= p3_optimism.APART)
+
+
+def test_p3_starts_are_as_near_as_stated():
+    logits = p3_optimism._near(np.random.default_rng(0), 500).logits
+    apart = np.ptp(logits, axis=-1)
+    assert 1.9 < apart.max() <= p3_optimism.APART
+    assert apart.min() < 0.1
 
 
 def test_p6_games_have_no_condorcet_winner():

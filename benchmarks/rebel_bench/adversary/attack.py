@@ -109,8 +109,8 @@ class Attack:
 def tightest(value: FloatArray, bound: FloatArray, telling: BoolArray | None = None) -> Sides:
     """Return the two sides (m,) at the number of updates where the ratio is largest; both come as (m, T).
 
-    Where ``telling`` (m, T) is given, other places count only if they refute: a bound that has not yet fallen below what
-    is known anyway is met with a ratio near 1 by an instance on which nothing has happened.
+    Where ``telling`` (m, T) is given, other places count only if they refute: a bound that has not yet fallen below
+    what is known anyway is met with a ratio near 1 by an instance on which nothing has happened.
     """
     ratio = tightness(value, bound)
     if telling is not None:

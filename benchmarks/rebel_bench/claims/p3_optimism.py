@@ -62,8 +62,8 @@ def _instances(rng: Generator, scale: Scale, algorithm: Algorithm) -> pd.DataFra
 def potentials(game: rt.PreferenceGame, iterates: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return KL(p*||z_t) + KL(z_t||pi_{t-1})/16 for t = 1..T, (n, T), from the iterates (n, T + 1, A).
 
-    z_t is pi_t without its prediction, pi_t exp(-eta q_{t-1}): where plain Hedge stands after q_1, ..., q_{t-1}. And how
-    far an update moves: KL(z_{t+1}||pi_t) + KL(pi_t||z_t) for t = 1..T-1, shape (n, T - 1).
+    z_t is pi_t without its prediction, pi_t exp(-eta q_{t-1}): where plain Hedge stands after q_1, ..., q_{t-1}. And
+    how far an update moves: KL(z_{t+1}||pi_t) + KL(pi_t||z_t) for t = 1..T-1, shape (n, T - 1).
     """
     winners = [rt.von_neumann_winner(rt.PreferenceGame(p)).policy.reshape(-1) for p in game.preference]
     signal = np.matmul(iterates, np.swapaxes(game.payoff[:, 0], -1, -2))  # (n, T + 1, A)

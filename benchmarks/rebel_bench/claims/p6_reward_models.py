@@ -84,7 +84,7 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
 def finding(cases: pd.DataFrame, control_cases: pd.DataFrame) -> str:
     """Return the least ratio of gaps in each world."""
     least = cases.loc[cases.groupby("game", sort=False)["value"].idxmin()]
-    each = "; ".join(f"{g}: {v:.2f} at beta = {b:g}" for g, v, b in zip(*(least[k] for k in ("game", "value", "beta"))))
+    each = "; ".join(f"{row.game}: {row.value:.2f} at beta = {row.beta:g}" for row in least.itertuples())
     return f"Least gap of DPO over that of preference REBEL's average, in the mean over games and over beta: {each}."
 
 

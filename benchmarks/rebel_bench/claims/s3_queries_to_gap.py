@@ -224,7 +224,7 @@ def _instances(rng: Generator, n: int, alphas: dict[str, tuple[float, ...]], rea
 
 
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
-    """Return queries against the bound; and exponents against 4: the best's below, the theorem's not above, give or take ROOM."""
+    """Return queries against the bound; and exponents, the best's below 4, the theorem's at most 4 + ROOM."""
     n, shared = scale.cases(quick=12, paper=60, full=200), SHARED + (scale is not Scale.QUICK)
     cases = _instances(rng, n, {"theorem": ALPHAS[:shared], "best": ALPHAS[1:]}, realisable=True)
     ends = []

@@ -32,8 +32,8 @@ def _sides(population: Population) -> Sides:
 ATTACKS = tuple(
     Attack(
         label=base,
-        space="three actions; free rewards, one feature, 0, 1 and a multiple of 1/2 up to 2 either way, first policy and "
-        f"step (1e-3 to 1e3); base {base}; T <= {N_ATTACKED}",
+        space="three actions; free rewards, one feature, 0, 1 and a multiple of 1/2 up to 2 either way, first "
+        f"policy and step (1e-3 to 1e3); base {base}; T <= {N_ATTACKED}",
         parameters={
             "reward": Box(-1, 1, (3,)), "third": Box(-2, 2, step=0.5), "theta": Box(-30, 30, (1,)), "eta": Box(-3, 3),
         },

@@ -48,8 +48,8 @@ def _traps() -> Parameters:
 
 ATTACKS = (
     Attack(
-        space="three actions; free rewards, offline data (down to 1e-4), share of it (logit -6 to 6 in whole steps), one "
-        f"feature, 0, 1 and a multiple of 1/2 up to 2 either way, first policy and step; T <= {N_ATTACKED}",
+        space="three actions; free rewards, offline data (down to 1e-4), share of it (logit -6 to 6 in whole steps), "
+        f"one feature, 0, 1 and a multiple of 1/2 up to 2 either way, first policy and step; T <= {N_ATTACKED}",
         parameters={
             "reward": Box(-1, 1, (3,)), "data": Box(-RAREST, 0, (3,)), "third": Box(-2, 2, step=0.5),
             "share": Box(-6, 6, step=1), "theta": Box(-30, 30, (1,)), "eta": Box(-2, 6),

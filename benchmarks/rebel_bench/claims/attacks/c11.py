@@ -41,12 +41,13 @@ def _sides(population: Population) -> Sides:
 
 def _traps() -> Parameters:
     """Return the claim's traps in these parameters."""
-    mdp, first = trap(10.0 ** np.arange(-4, 0), DISCOUNTS["uniform"])
+    mdp, first = trap(np.array([1e-4, 1e-3, 1e-2, 1e-1]), DISCOUNTS["uniform"])
     n = len(mdp.reward)
     features, theta = first.features[:, 1:], np.reshape(first.theta, (n, -1))
     return {
         "transition": SURE * (2 * mdp.transition[..., 0] - 1), "reward": np.cbrt(mdp.reward),
-        "initial": np.full(n, SURE), "features": np.tile(features, (n, 1, 1, 1)), "theta": theta, "eta": np.full(n, 2.0),
+        "initial": np.full(n, SURE), "features": np.tile(features, (n, 1, 1, 1)), "theta": theta,
+        "eta": np.full(n, 2.0),
     }  # fmt: skip
 
 

@@ -61,8 +61,8 @@ def _sides(population: Population) -> Sides:
 ATTACKS = (
     Attack(
         label="potential",
-        space="three answers; free preferences and first policies down to e^-60; rise of the potential plus move / move, "
-        f"t <= {N_ATTACKED}",
+        space="three answers; free preferences and first policies down to e^-60; rise of the potential plus move / "
+        f"move, t <= {N_ATTACKED}",
         parameters={"preference": Box(-0.5, 1.5, (3,)), "logits": Box(-30, 30, (3,))},
         decode=_decode,
         measure=_sides,
@@ -70,8 +70,8 @@ ATTACKS = (
     ),
     Attack(
         label="gap",
-        space=f"rock-paper-scissors; free first policy, logits at most {APART:g} apart; gap after {N_GAP:,} updates / 2% "
-        "of the first",
+        space=f"rock-paper-scissors; free first policy, logits at most {APART:g} apart; gap after {N_GAP:,} updates / "
+        "2% of the first",
         parameters={"angle": Box(0, 2 * np.pi), "apart": Box(1e-3, APART)},
         decode=_near,
         measure=_sides,

@@ -20,8 +20,9 @@ def _decode(p: Parameters, alpha: float) -> Population:
     """Return games of three answers, the step a share of the longest allowed."""
     game = rt.PreferenceGame(preferences(p["preference"], 3))
     return Population(
-        problem=game, step_size=10 ** p["share"] * _longest(game, alpha), n_iterations=N_ATTACKED, logits=p["logits"][:, None],
-        algorithm="mmd", options={"temperature": alpha, "reference": distributions(p["reference"])[:, None]},
+        problem=game, step_size=10 ** p["share"] * _longest(game, alpha), n_iterations=N_ATTACKED,
+        logits=p["logits"][:, None], algorithm="mmd",
+        options={"temperature": alpha, "reference": distributions(p["reference"])[:, None]},
     )  # fmt: skip
 
 
