@@ -15,11 +15,11 @@ from rebel_bench.claims.c11_mdp_regret_bound import measure, trap
 N_ATTACKED = 60
 SURE = 40.0  # log-odds
 DISCOUNTS = {"on-policy": 0.9, "uniform": 0.99}  # by base
-N_FEATURES = {"on-policy": 1, "uniform": 2}  # the trap has two
+SIZES = {"on-policy": (2, 1), "uniform": (3, 2)}  # actions and features by base; the trap has so many
 
 
 def _decode(p: Parameters, base: str) -> Population:
-    """Return log-linear MDPs of two states and three actions; cubes of rewards are often small."""
+    """Return log-linear MDPs of two states; cubes of rewards are often small."""
     mdp = rt.TabularMDP(
         two_states(p["transition"]), p["reward"] ** 3, discount=DISCOUNTS[base], initial_dist=two_states(p["initial"])
     )
@@ -54,17 +54,17 @@ def _traps() -> Parameters:
 ATTACKS = tuple(
     Attack(
         label=base,
-        space=f"two states, three actions, discount {discount:g}; free rewards, transitions and starts, "
-        f"{('one feature', 'two features')[n - 1]} of 0 or 1 an action, first policy and step; base {base}; "
+        space=f"two states, {('two', 'three')[a - 2]} actions, discount {discount:g}; free rewards, transitions and "
+        f"starts, {('one feature', 'two features')[n - 1]} of 0 or 1 an action, first policy and step; base {base}; "
         f"T <= {N_ATTACKED}",
         parameters={
-            "transition": Box(-SURE, SURE, (2, 3)), "reward": Box(-1, 1, (2, 3)), "initial": Box(-SURE, SURE),
-            "features": Box(0, 1, (2, 2, n), step=1), "theta": Box(-30, 30, (n,)), "eta": Box(-3, 6),
+            "transition": Box(-SURE, SURE, (2, a)), "reward": Box(-1, 1, (2, a)), "initial": Box(-SURE, SURE),
+            "features": Box(0, 1, (2, a - 1, n), step=1), "theta": Box(-30, 30, (n,)), "eta": Box(-3, 6),
         },
         decode=partial(_decode, base=base),
         measure=_sides,
         known=_traps if base == "uniform" else None,
         budget=6_000,
     )
-    for (base, discount), n in zip(DISCOUNTS.items(), N_FEATURES.values(), strict=True)
+    for (base, discount), (a, n) in zip(DISCOUNTS.items(), SIZES.values(), strict=True)
 )  # fmt: skip
