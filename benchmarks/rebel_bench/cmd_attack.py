@@ -16,13 +16,14 @@ from rebel_bench.threads import one_thread
 class Attack:
     """Search for instances at which a claim's inequality is tight, or false.
 
-    Differential evolution from random starts, then a simplex, maximises measured/bound within a budget of
-    evaluations. The best instance is saved as a file that `rebel-theory run`, `audit` and `attack --problem` replay.
+    Differential evolution from random starts, then gradients and small populations around the best point, maximise
+    measured/bound within a budget of evaluations. Where a claim's own traps are known, one more start begins with
+    them, and is reported apart. The best instance is saved as a file that `rebel-theory run`, `audit` and `attack --problem` replay.
     A ratio above 1 is a counterexample: it is minimised, saved, and the exit code is 1.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
-  rebel-theory attack                              every claim that can be attacked, in several minutes
+  rebel-theory attack                              every claim that can be attacked, in about ten minutes
   rebel-theory attack C3 c8 --budget 3000          two claims
   rebel-theory attack --problem rebel-results/attacks/C8.json      measure a found instance again
   rebel-theory run rebel-results/attacks/C8.json   and look at it"""
@@ -32,10 +33,10 @@ class Attack:
         tyro.conf.arg(metavar="[ID ...]", help_behavior_hint="(default: all that can be attacked)"),
     ] = ()
     """Claims to attack, such as C3 c8 or c3,c8."""
-    budget: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 1,500 to 6,000)")] = None
+    budget: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 600 to 6,000)")] = None
     """Evaluations an attack, over all restarts; an evaluation is one run of one instance."""
     restarts: int = 3
-    """Random starts, which share the budget."""
+    """Random starts, which share the budget (with the start from known traps, where there is one)."""
     seed: int = 0
     """Which random streams; the same seed finds the same instances."""
     problem: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")] = None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 from scipy.stats import binom, norm
 
 from rebel_bench.ledger import holm
@@ -244,6 +245,20 @@ def test_holm_rejects_a_true_hypothesis_no_more_often_than_stated():
         found += sum(rejected[16:])
     assert wrong <= binom.isf(1e-6, n, 0.05)
     assert found / (4 * n) > 0.8  # and it is not by rejecting nothing
+
+
+def test_misses_below_are_those_that_are_counted():
+    values = np.random.default_rng(0).exponential(size=400)
+    values -= values.mean()
+    drawn = np.random.default_rng(1).choice(values, size=(200_000, 20))
+    t = -stdtrit(19, 0.01 / 2)
+    counted = (drawn.mean(axis=1) + t * drawn.std(axis=1, ddof=1) / np.sqrt(20) < 0).mean() / 0.01
+    found = coverage.misses_below(np.random.default_rng(2), 40_000, values, 20, 0.01)
+    assert counted > 1.5  # a long upper tail makes samples look smaller than they are
+    assert found == pytest.approx(counted, rel=0.1)  # standard errors of 2% together: 5 of them
+    normal = norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    found = coverage.misses_below(np.random.default_rng(2), 40_000, normal, 20, 1e-4)
+    assert found == pytest.approx(0.5, rel=0.15)  # half of the misses are on this side
 
 
 def test_the_page_states_the_false_alarms_of_the_claims(monkeypatch):

@@ -113,3 +113,31 @@ def misses_of_squares(rng: Generator, n_runs: int, dof: int, rule: TwoStage) -> 
         missed = side * (sums / n - 1) > t * deviation / np.sqrt(n)
         total += float(np.mean(missed * np.exp(shape * (n * np.log(mu) - sums * (1 - 1 / mu)))))
     return total / rule.false_alarm
+
+
+def misses_below(rng: Generator, n_runs: int, values: FloatArray, n: int, false_alarm: float) -> float:
+    """Return how often Student's interval of ``n`` values lies wholly below their mean 0, over ``false_alarm``.
+
+    The values are drawn from the list ``values``. By importance sampling: drawn with weights exp(-s v), which make a
+    miss common, and weighed back; s is such that the mean is as far below 0 as a miss needs with the deviation that
+    the tilted values have.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import stdtrit
+
+    t, unit = -stdtrit(n - 1, false_alarm / 2), values / values.std()
+
+    def tilted(s: float) -> tuple[FloatArray, float]:
+        weight = np.exp(-s * unit)
+        return weight / weight.sum(), float(np.log(weight.mean()))
+
+    def short(s: float) -> float:
+        p, _ = tilted(s)
+        mean = float(p @ unit)
+        return mean * np.sqrt(n) + t * float(np.sqrt(p @ (unit - mean) ** 2))
+
+    s = float(brentq(short, 0.0, 20.0))
+    p, scale = tilted(s)
+    drawn = rng.choice(unit, size=(n_runs, n), p=p)
+    missed = drawn.mean(axis=1) * np.sqrt(n) < -t * drawn.std(axis=1, ddof=1)
+    return float(np.mean(missed * np.exp(n * scale + s * drawn.sum(axis=1)))) / false_alarm
