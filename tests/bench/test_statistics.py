@@ -257,7 +257,7 @@ def test_misses_below_are_those_that_are_counted():
     assert counted > 1.5  # a long upper tail makes samples look smaller than they are
     assert found == pytest.approx(counted, rel=0.1)  # standard errors of 2% together: 5 of them
     normal = norm.ppf((np.arange(20_000) + 0.5) / 20_000)
-    found = coverage.misses_below(np.random.default_rng(2), 40_000, normal, 20, 1e-4)
+    found = coverage.misses_below(np.random.default_rng(2), 40_000, normal, 120, 1e-4)
     assert found == pytest.approx(0.5, rel=0.15)  # half of the misses are on this side
 
 

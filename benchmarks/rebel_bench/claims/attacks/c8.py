@@ -34,6 +34,6 @@ ATTACKS = (
         decode=_decode,
         measure=_sides,
         target=0.95,
-        budget=3_000,
+        budget=4_500,
     ),
 )  # fmt: skip
