@@ -84,8 +84,8 @@ def skewed() -> str:
 def mixtures() -> str:
     """Return how much more often than stated Student's intervals lie wholly below P6's mean, at the quick scale.
 
-    The law is that of 600 random mixtures, moved to mean 0 (where a true statement is hardest to keep), at each beta; the
-    means of as many draws as P6 takes, drawn from the law tilted towards small values and weighted back.
+    The law is that of 600 random mixtures, moved to mean 0 (where a true statement is hardest to keep), at each beta;
+    as many are drawn as P6 takes, from the law tilted towards small values, and weighted back.
     """
     rng = np.random.default_rng(SEED)
     games = p6._games(rng, 600, envs.random_rater_mixture, cyclic=True)

@@ -18,12 +18,12 @@ class Attack:
 
     Differential evolution from random starts, then gradients and small populations around the best point, maximise
     measured/bound within a budget of evaluations. Where a claim's own traps are known, one more start begins with
-    them, and is reported apart. The best instance is saved as a file that `rebel-theory run`, `audit` and `attack --problem` replay.
-    A ratio above 1 is a counterexample: it is minimised, saved, and the exit code is 1.
+    them, and is reported apart. The best instance is saved as a file that `rebel-theory run`, `audit` and
+    `attack --problem` replay. A ratio above 1 is a counterexample: it is minimised, saved, and the exit code is 1.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
-  rebel-theory attack                              every claim that can be attacked, in about ten minutes
+  rebel-theory attack                              every claim that can be attacked, in several minutes
   rebel-theory attack C3 c8 --budget 3000          two claims
   rebel-theory attack --problem rebel-results/attacks/C8.json      measure a found instance again
   rebel-theory run rebel-results/attacks/C8.json   and look at it"""
