@@ -37,7 +37,8 @@ def as_kind(values: FloatArray, like: FloatArray) -> FloatArray:
     if isinstance(like, np.ndarray):
         return values
     tensor: Any = like
-    return cast("FloatArray", tensor.new_tensor(values))
+    here = tensor.new_empty(0, device="cpu").new_tensor(values)  # made here and sent, or the host would wait
+    return cast("FloatArray", here.to(tensor.device, non_blocking=True))
 
 
 def safe_log(probabilities: FloatArray) -> FloatArray:

@@ -25,6 +25,8 @@ class Bench:
     Suites: batches, counted, evaluation, exact, games, linear, neural, optimal, regression, sampling,
     sparse, torch-seeds, updates. The suites neural (REBEL, PPO, RLOO, GRPO, REINFORCE and DPO on completions) and
     torch-seeds (thousands of neural runs in one call) need PyTorch; each is a study of its own, run when it is named.
+    A study neural that was killed goes on when the same command is given again, from its last race and minute: where
+    calls are limited in time, repeat it until the table appears.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:

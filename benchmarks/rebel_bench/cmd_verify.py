@@ -121,18 +121,10 @@ def _tell(pruned: Pruned, *, listed: bool) -> None:
 
 
 def _use(device: str) -> None:
-    """Make the claims on networks run on a device; raise :class:`UserError` if there is none of that name."""
+    """Make the claims on networks run on a device, if there is one of that name."""
     import os
 
-    from rebel_bench.devices import DEVICE
-    from rebel_bench.errors import UserError
+    from rebel_bench.devices import DEVICE, require_device
 
-    try:
-        import torch
-
-        torch.zeros(1, device=device)
-    except ImportError:
-        raise UserError(f"--device {device} needs PyTorch: run `pip install 'rebel-theory[torch]'`") from None
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device}: torch has no such device here ({str(error).splitlines()[0]})") from None
+    require_device(device, f"--device {device}")
     os.environ[DEVICE] = device

@@ -6,7 +6,7 @@ other. Nothing here knows of rewards or problems.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,7 +93,8 @@ class GaussNewton:
         """Return theta + eta times the same on pairs of completions; the damping is added to J^T J / n."""
         from rebel_theory.torch.sequences.solvers import pair_direction
 
-        x = pair_direction(policy, pairs, self.max_iterations, self.tolerance, self.damping)
+        how = self.max_iterations, self.tolerance, self.damping, self.stop_early
+        x = pair_direction(policy, pairs, *how)
         moved: Tensor = policy.theta + eta * x
         return moved
 
@@ -203,13 +204,16 @@ class FirstOrder:
         n = len(contexts)
         part = n if self.contexts_per_step is None else min(self.contexts_per_step, n)
         draws = torch.Generator().manual_seed(self.seed)
+        chosen: Iterable[Tensor | None] = [None] * self.steps
+        if part < n:  # sent at once: every copy waits for the device
+            orders = [torch.randperm(n, generator=draws)[:part] for _ in range(self.steps)]
+            chosen = torch.stack(orders).to(theta.device) if orders else []
         live = theta.detach().clone().requires_grad_(True)
         method = self.optimiser([live], lr=self.lr)
-        for _ in range(self.steps):
+        for rows in chosen:
             method.zero_grad()
             z = net.logits(live, contexts) - first
-            if part < n:
-                rows = torch.randperm(n, generator=draws)[:part].to(z.device)
+            if rows is not None:
                 mask = torch.zeros(n, dtype=z.dtype, device=z.device).index_fill_(0, rows, n / part)[:, None]
                 value = (z * mask * form.product(z)).sum() - 2 * (eta[:, None, None] * z * mask * form.moment).sum()
             else:

@@ -24,6 +24,7 @@ from rebel_bench.tables import json_text, print_json, print_rows
 
 X, Y, INPUTS, HIDDEN = 16, 8, 4, (16,)
 PAIRS, ITERATIONS, ROUNDS = 64, 5, 5
+MANY = 4096  # seeds on a GPU, or at paper scale
 AIM = 50.0  # times more seed-iterations a second, on a GPU
 _CG = 12  # conjugate gradients an update, without a look at the device
 _PROFILED = 64  # seeds on the CPU, where batched products are loops and every turn is an event
@@ -41,7 +42,7 @@ def study(scale: SpeedScale, device: str, folder: Path, *, as_json: bool) -> Non
     from rebel_bench.speed.command import progress
 
     name = device_name(device)
-    n_seeds = 4096 if scale == "paper" or device.startswith("cuda") else 256
+    n_seeds = MANY if scale == "paper" or device.startswith("cuda") else 256
     run = _runner(device)
     with progress(ROUNDS + 1) as tell:
         run(n_seeds, 0), run(1, 0)  # warmed up
@@ -110,6 +111,8 @@ def dominant(work: Callable[[], Any], device: str) -> dict[str, Any]:
     totals: dict[str, float] = defaultdict(float)
     for e in calls:
         totals[e.key] += getattr(e, field)
+    if not any(totals.values()):  # counters that only an administrator may read, mostly
+        return {"operation": None, "why": "the profiler saw no kernels on this device"}
     name = max(totals, key=lambda key: totals[key])
     # of its shapes the one that takes longest
     top = max((e for e in calls if e.key == name), key=lambda e: float(getattr(e, field)))
@@ -149,6 +152,8 @@ def _seconds(work: Callable[[], Any], device: str) -> float:
 
     times = []
     for _ in range(7):
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
         began = time.perf_counter()
         for _ in range(5):
             work()
@@ -175,6 +180,16 @@ def _bandwidth(device: str, moved: float) -> float:
     return 16.0 * n / _seconds(lambda: b.copy_(a), device)
 
 
+def _of_kernel(kernel: dict[str, Any]) -> list[dict[str, str]]:
+    if kernel["operation"] is None:
+        return [{"quantity": "dominant operation", "value": f"not known: {kernel['why']}"}]
+    dominant = f"{kernel['operation']}, {kernel['share_of_time']:.0%} of the time"
+    return [
+        {"quantity": "dominant operation", "value": dominant},
+        {"quantity": f"its share of the measured limit ({kernel['limit']})", "value": f"{kernel['fraction']:.2g}"},
+    ]
+
+
 def _print(found: dict[str, Any], path: Path) -> None:
     kernel, (low, mid, high) = found["kernel"], found["ratio"]
     print_rows(
@@ -183,11 +198,7 @@ def _print(found: dict[str, Any], path: Path) -> None:
             {"quantity": "seed-iterations a second, together", "value": f"{found['together'][1]:,.0f}"},
             {"quantity": "seed-iterations a second, one seed at a time", "value": f"{found['alone'][1]:,.0f}"},
             {"quantity": "ratio, median [quartiles]", "value": f"{mid:.3g} [{low:.3g}, {high:.3g}]"},
-            {
-                "quantity": "dominant operation",
-                "value": f"{kernel['operation']}, {kernel['share_of_time']:.0%} of the time",
-            },
-            {"quantity": f"its share of the measured limit ({kernel['limit']})", "value": f"{kernel['fraction']:.2g}"},
+            *_of_kernel(kernel),
         ],
     )
     aim = f"aim: {found['aim']:g} times on a GPU" + ("" if found["aim_is_for_this_device"] else ", which this is not")

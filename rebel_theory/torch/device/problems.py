@@ -154,13 +154,13 @@ class DeviceMDP(DeviceProblem):
     optimum: float
 
     def evaluate(self, probs: Tensor) -> Evaluated:
-        """Return d_pi, Q^pi and V* - V^pi by batched dense solves."""
+        """Return d_pi, Q^pi and V* - V^pi by batched dense solves; a check of them would make the host wait."""
         n = self.n_rows
         moves = torch.einsum("bsa,sat->bst", probs, self.transition)
         system = torch.eye(n, dtype=probs.dtype, device=probs.device) - self.discount * moves
-        values = torch.linalg.solve(system, (probs * self.reward).sum(-1))
+        values = torch.linalg.solve_ex(system, (probs * self.reward).sum(-1))[0]
         start = (1 - self.discount) * self.initial_dist
-        visits = torch.linalg.solve(system.mT, start.expand(len(probs), n))
+        visits = torch.linalg.solve_ex(system.mT, start.expand(len(probs), n))[0]
         signal = self.reward + self.discount * torch.einsum("sat,bt->bsa", self.transition, values)
         return Evaluated(visits.clamp_min(0), signal, self.optimum - values @ self.initial_dist)
 

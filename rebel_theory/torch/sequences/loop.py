@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,7 @@ def _one(
     bound = SequenceOracle(task, oracle.n_pairs, seed, policy.device)
     run = {"task": _words(task), "algorithm": _words(algorithm), "solver": _words(policy.solver),
            "critic": _words(policy.critic), "seed": seed, "n_pairs": oracle.n_pairs, "n_evaluation": n_evaluation,
-           "parameters": len(policy.theta)}  # fmt: skip
+           "parameters": len(policy.theta), "device": policy.device.type}  # fmt: skip
     done = _restored(file, run, n_iterations)
 
     if done is None:
@@ -187,7 +188,11 @@ def _write(done: _Progress, file: Path) -> None:
 def _restored(file: Path | None, run: dict[str, Any], n_iterations: int) -> _Progress | None:
     if file is None or not file.is_file():
         return None
-    found = torch.load(file, weights_only=False)  # a file of our own: it holds the algorithm's memory, too
+    try:  # every tensor to where it was, or Adam's counters and the streams' states would follow the parameters
+        found = torch.load(file, weights_only=False)  # a file of our own: it holds the algorithm's memory, too
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        why = f"{file.name} cannot be read here ({str(error).splitlines()[0]})"
+        raise InvalidProblemError("checkpoint", [f"{why}: name another file, or use its device"]) from None
     if not isinstance(found, _Progress):
         raise InvalidProblemError("checkpoint", [f"{file.name} is not a checkpoint of a run: name another file"])
     faults = [

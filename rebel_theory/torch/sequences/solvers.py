@@ -34,12 +34,12 @@ def differences(policy: SequencePolicy, pairs: SequencePairs, theta: Tensor, row
 def pair_loss(policy: SequencePolicy, pairs: SequencePairs, eta: float, theta: Tensor | None = None) -> float:
     """Return the REBEL loss of the sample, mean ((1/eta) difference - relative reward)^2, in squared rewards."""
     at = policy.theta if theta is None else theta
-    total = 0.0
+    totals = []
     with torch.no_grad():
         for part in policy.micro_batches(len(pairs)):
             z = differences(policy, pairs, at, part)
-            total += float(((z / eta - pairs.relative[part]) ** 2).sum())
-    return total / len(pairs)
+            totals.append(((z / eta - pairs.relative[part]) ** 2).sum().double())
+        return float(torch.stack(totals).sum()) / len(pairs)
 
 
 Loss: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
@@ -70,13 +70,12 @@ def minimised(policy: SequencePolicy, pairs: SequencePairs, loss: Loss, how: Any
     n = len(pairs)
     size = n if how.contexts_per_step is None else min(how.contexts_per_step, n)
     draws = torch.Generator().manual_seed(int(np.random.SeedSequence([how.seed, pairs.number]).generate_state(1)[0]))
+    per_epoch = n // size
+    epochs = [torch.randperm(n, generator=draws)[: per_epoch * size] for _ in range(-(-how.steps // per_epoch))]
+    chosen = torch.cat(epochs).view(-1, size)[: how.steps].to(policy.device)  # at once: every copy waits for the device
     theta = policy.theta.detach().clone().requires_grad_(True)
     method = how.optimiser([theta], lr=how.lr)
-    order = torch.empty(0, dtype=torch.long)
-    for _ in range(how.steps):
-        if len(order) < size:  # a new epoch
-            order = torch.randperm(n, generator=draws)
-        rows, order = order[:size].to(policy.device), order[size:]
+    for rows in chosen:
         method.zero_grad()
         for part in policy.micro_batches(len(rows)):
             some = rows[part]
@@ -135,11 +134,14 @@ def products(
 
 
 def pair_direction(
-    policy: SequencePolicy, pairs: SequencePairs, max_iterations: int, tolerance: float, damping: float = 0.0
-) -> Tensor:
+    policy: SequencePolicy, pairs: SequencePairs, max_iterations: int, tolerance: float, damping: float = 0.0,
+    stop_early: bool = True,
+) -> Tensor:  # fmt: skip
     """Return F^+ E[(g_y - g_y')(r_y - r_y')]/2 (p,), F the pair Fisher: of Gauss-Newton's system both halves cancel."""
     _, push, pull = products(policy, pairs, policy.theta)
     n = len(pairs)
     b = pull(pairs.relative / n)
-    x = conjugate_gradient(lambda v: pull(push(v[0]) / n)[None], b[None], max_iterations, tolerance, damping)
+    x = conjugate_gradient(
+        lambda v: pull(push(v[0]) / n)[None], b[None], max_iterations, tolerance, damping, stop_early
+    )
     return x[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import tempfile
@@ -21,6 +22,7 @@ from rebel_bench.speed.neural.sizes import METHODS, Setting, Size
 
 TUNING_SEED = 1_000_003  # apart from those of the race, which are 0, 1, ...
 MEASURED = 3  # iterations of the look at memory
+KEPT_EVERY = 60.0  # seconds: a race that is killed goes on from its last keeping
 
 
 class Runner:
@@ -57,26 +59,56 @@ class Runner:
         if self.state.policy.device.type == "cuda":
             import torch
 
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.state.policy.device)
+
+    def keep(self) -> tuple[Any, ...]:
+        """Return all that the next step depends on."""
+        streams = (self.oracle.prompt_stream.get_state(), self.oracle.answer_stream.get_state())
+        return self.state, streams, self.oracle.spent, self.refused
+
+    def restore(self, kept: tuple[Any, ...]) -> None:
+        """Go on from what :meth:`keep` returned."""
+        self.state, (prompts, answers), self.oracle.spent, self.refused = kept
+        self.oracle.prompt_stream.set_state(prompts)
+        self.oracle.answer_stream.set_state(answers)
 
 
-def race(size: Size, task: Any, settings: Mapping[str, Setting], seed: int, device: str) -> pd.DataFrame:
-    """Return one row an iteration of every method: queries, seconds of this and of all iterations, mean reward."""
+def race(
+    size: Size, task: Any, settings: Mapping[str, Setting], seed: int, device: str, kept: Path | None = None
+) -> pd.DataFrame:
+    """Return one row an iteration of every method: queries, seconds of this and of all iterations, mean reward.
+
+    With ``kept``, a file of ours, the race is kept there now and then, and goes on from what it finds.
+    """
+    import torch
+
     runners = {m: Runner(size, task, m, s, seed, device) for m, s in settings.items()}
     rows: list[dict[str, Any]] = []
-    spent = dict.fromkeys(runners, 0.0)
-    for t in range(size.n_iterations + 1):
+    if kept is not None and kept.is_file():
+        rows, found = torch.load(kept, weights_only=False)
+        for m, runner in runners.items():
+            runner.restore(found[m])
+    if device.startswith("cuda"):  # the first step of a process loads libraries and chooses kernels: off the clock
+        for m, s in settings.items():
+            Runner(size, task, m, s, seed, device).step()
+    spent = dict.fromkeys(runners, 0.0) | {row["method"]: row["seconds"] for row in rows}
+    written = time.monotonic()
+    for t in range(len(rows) // len(runners), size.n_iterations + 1):
         for m, runner in runners.items():
             step = runner.step() if t else np.nan
             spent[m] += step if t else 0.0
             rows.append({"method": m, "iteration": t, "queries": float(runner.oracle.spent), "step": step,
                          "seconds": spent[m], "reward": runner.reward(), "refused": runner.refused})  # fmt: skip
+        if kept is not None and time.monotonic() - written >= KEPT_EVERY:
+            with whole_file(kept) as temporary:
+                torch.save((rows, {m: runner.keep() for m, runner in runners.items()}), temporary)
+            written = time.monotonic()
     return pd.DataFrame(rows).assign(task=type(task).__name__, seed=seed)
 
 
 @dataclass(frozen=True)
 class Races:
-    """Races on one device, each kept in a folder when it is through, so that a study that was interrupted goes on.
+    """Races on one device, kept in a folder, so that a study that was interrupted goes on, within a race too.
 
     A race is found again by all that it depends on: size, task, settings, seed, device, version of torch, code.
     """
@@ -88,14 +120,30 @@ class Races:
 
     def run(self, task: Any, settings: Mapping[str, Setting], seed: int) -> pd.DataFrame:
         """Return the race, run or found."""
-        what = (self.size, task, sorted(settings.items()), seed, self.name, version("torch"), code_of(Path(__file__)))
-        file = self.folder / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.parquet"
+        file = self._file(task, settings, seed)
         if not file.is_file():
-            found = race(self.size, task, settings, seed, self.device)
             self.folder.mkdir(parents=True, exist_ok=True)
+            unfinished = file.with_suffix(".race")
+            found = race(self.size, task, settings, seed, self.device, unfinished)
             with whole_file(file) as temporary:
                 found.to_parquet(temporary, index=False)
+            unfinished.unlink(missing_ok=True)
         return pd.read_parquet(file)
+
+    def memory(self, task: Any, settings: Mapping[str, Setting]) -> dict[str, float]:
+        """Return each method's peak memory, measured or found."""
+        file = self._file(task, settings, "memory")
+        if not file.is_file():
+            found = {m: peak_memory(self.size, task, m, s, self.device) for m, s in settings.items()}
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with whole_file(file) as temporary:
+                pd.Series(found, name="bytes").rename_axis("method").reset_index().to_parquet(temporary, index=False)
+        table = pd.read_parquet(file)
+        return dict(zip(table["method"], table["bytes"], strict=True))
+
+    def _file(self, task: Any, settings: Mapping[str, Setting], which: int | str) -> Path:
+        what = (self.size, task, sorted(settings.items()), which, self.name, version("torch"), code_of(Path(__file__)))
+        return self.folder / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:16]}.parquet"
 
     def tuned(self, task: Any, tell: Callable[[str], None]) -> tuple[dict[str, Setting], pd.DataFrame]:
         """Return each method's best setting by the mean reward over the last third of a run, and all the scores."""
@@ -123,12 +171,15 @@ def peak_memory(size: Size, task: Any, method: str, setting: Setting, device: st
     """Return the peak bytes of torch's tensors in a few iterations of a method that runs alone."""
     import torch
 
+    gc.collect()  # what hangs in cycles is nobody's
+    if device.startswith("cuda"):
+        others = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
     runner = Runner(size, task, method, setting, 0, device)
     if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
         for _ in range(MEASURED):
             runner.step()
-        return float(torch.cuda.max_memory_allocated())
+        return float(torch.cuda.max_memory_allocated(device) - others)
     from torch.profiler import ProfilerActivity, profile
 
     runner.step()

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from rebel_bench.atomic import whole_file
-from rebel_bench.errors import UserError
+from rebel_bench.devices import require_device
 from rebel_bench.speed.case import SpeedScale
 from rebel_bench.speed.machine import machine
 from rebel_bench.speed.neural import sizes
-from rebel_bench.speed.neural.race import Races, at_edge, peak_memory
+from rebel_bench.speed.neural.race import Races, at_edge
 from rebel_bench.tables import json_text, print_json
 
 
@@ -44,10 +44,11 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
                 own.append(races.run(task, best, seed))
             curves += own
             tell(f"{kind}: memory")
+            held = races.memory(task, best)
             for row in summarised(pd.concat(own)):
                 m = row["method"]
-                held = peak_memory(size, task, m, best[m], device)
-                summary.append({**row, "setting": str(best[m]), "edge": at_edge(size, m, best[m]), "peak_bytes": held})
+                more = {"setting": str(best[m]), "edge": at_edge(size, m, best[m]), "peak_bytes": held[m]}
+                summary.append({**row, **more})
     rows, frame = pd.DataFrame(summary), pd.concat(curves, ignore_index=True)
     first = size.policy(size.tasks[0], 0, size.settings("PPO")[0], "cpu")
     about = {
@@ -76,14 +77,9 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
 def device_name(device: str) -> str:
     """Return what a device calls itself, or say which command or option is missing."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler talks on stderr
-    try:
-        import torch
-    except ImportError:
-        raise UserError("this suite needs PyTorch: run `pip install 'rebel-theory[torch]'`") from None
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device}: {str(error).splitlines()[0]}; use --device cpu") from None
+    require_device(device, "this suite")
+    import torch
+
     if device.startswith("cuda"):
         return str(torch.cuda.get_device_name(device))
     torch.set_num_threads(1)  # the suites are timed on one thread
