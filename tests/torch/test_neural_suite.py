@@ -82,6 +82,32 @@ def test_an_interrupted_study_goes_on_and_a_finished_one_measures_again(
         races.run(TINY.tasks[0], settings, 1)
 
 
+def test_a_race_that_is_killed_goes_on_from_its_last_keeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same rewards and queries as in one go, no step done twice, and the time of before counts."""
+    settings = {m: TINY.settings(m)[0] for m in ("REBEL", "PPO", "GRPO", "DPO")}
+    whole = race.race(TINY, TINY.tasks[0], settings, 0, "cpu")
+    monkeypatch.setattr(race, "KEPT_EVERY", 0.0)
+    races = race.Races(TINY, "cpu", "toy", tmp_path / "races")
+    plain, done = race.Runner.step, [0]
+
+    def step(self: Any) -> float:
+        done[0] += 1
+        if done[0] == 2 * len(settings) + 2:  # in the third iteration
+            raise KeyboardInterrupt
+        return plain(self)
+
+    monkeypatch.setattr(race.Runner, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        races.run(TINY.tasks[0], settings, 0)
+    found = races.run(TINY.tasks[0], settings, 0)
+    assert done[0] == 3 * len(settings) + 2
+    same = ["method", "iteration", "queries", "reward", "refused", "task", "seed"]
+    pd.testing.assert_frame_equal(found[same], whole[same])
+    for _, part in found.groupby("method"):
+        np.testing.assert_allclose(part["seconds"], part["step"].fillna(0).cumsum())
+    assert [file.suffix for file in (tmp_path / "races").iterdir()] == [".parquet"]  # nothing is left of the keeping
+
+
 def test_a_step_that_is_not_finite_is_refused_and_counted() -> None:
     setting = sizes.Setting(float("1e300"))
     found = race.race(TINY, TINY.tasks[0], {"RLOO": setting, "PPO": TINY.settings("PPO")[0]}, 0, "cpu")
