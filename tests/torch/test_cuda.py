@@ -184,9 +184,9 @@ METHODS = {
     "RLOO": (rt.Rloo(0.01), {}),
     "REINFORCE": (rt.Reinforce(0.01), {}),
 }
-# Of one update. The pairs' order, sent at once; finite parameters; the record's loss (not DPO's). The others show a batch
-# of rewards to NumPy; PPO and GRPO in each epoch log-probabilities, coefficients and finite parameters, and the first
-# log-probabilities (GRPO the reference's); a value network its values and targets.
+# Of one update. The order of pairs, sent at once; finite parameters; the loss of the record, which DPO has not. The
+# others show a batch of rewards to NumPy; PPO and GRPO in each epoch log-probabilities, coefficients and finite
+# parameters, and the first log-probabilities (GRPO the reference's); a value network its values and targets.
 LOOKS = {"REBEL": 3, "Gauss-Newton": 2, "DPO": 2, "PPO": 1 + 1 + 4 * 3 + 2, "PPO, a copy": 1 + 1 + 2 * 3 + 2,
          "GRPO": 1 + 2 + 4 * 3, "RLOO": 3, "REINFORCE": 3}  # fmt: skip
 
