@@ -1,5 +1,7 @@
 """Write the measured parts of docs/mutations.md, and the data behind them, from stored results.
 
+Results of the data that the folder lacks are kept, while their bug is the same.
+
 python -m rebel_bench.mutations run --out rebel-results/mutations
 python docs/make_mutations.py rebel-results/mutations
 """
@@ -21,7 +23,8 @@ DATA = Path(__file__).parent / "mutations.json"
 def main(folder: Path, page_file: Path = PAGE, data: Path = DATA) -> None:
     """Write the data, and fill the page from it."""
     bugs = load()
-    stored = page.collect(folder, bugs)
+    earlier = json.loads(data.read_text(encoding="utf-8")) if data.is_file() else None
+    stored = page.collect(folder, bugs, earlier)
     data.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     text = fill(page_file.read_text(encoding="utf-8"), page.sections(stored, bugs))
     page_file.write_text(text, encoding="utf-8")

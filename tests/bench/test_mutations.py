@@ -103,6 +103,77 @@ def test_aimed_claims_come_first_and_the_first_catch_may_be_the_last(tmp_path, m
     assert list(stored["results"]) == ["C9"]
 
 
+NETWORKS = [id_ for id_, found in registry.find_all().items() if "torch" in found.claim.requires]
+TWO = {id_: BUGS[id_] for id_ in ("rebel-half-step", "torch-step-squared")}
+
+
+def test_bugs_of_torch_meet_the_claims_on_networks_and_others_all(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(runner, "_process", passing(asked))
+    monkeypatch.setattr("rebel_bench.claim._installed", lambda name: True)
+    monkeypatch.setattr(bugs, "load", lambda: TWO)
+    assert command.Run(out=tmp_path)() == 1
+    everything, ordinary, neural = map(set, asked)
+    assert everything == ordinary == set(registry.find_all())
+    assert neural == set(NETWORKS) == {"N1", "N2", "N3", "N4", "N5"}
+    stored = page.collect(tmp_path, TWO)
+    assert "2 bugs met every claim" in page.sections(stored, TWO)["summary"]
+    assert command.Run(claims=("C2",), out=tmp_path)() == 1  # not a word that the other was not caught
+    told = capsys.readouterr()
+    assert "left out: 1 bugs of rebel_theory.torch (no claim on networks runs)" in told.err
+    assert told.out.endswith("0 of 1 bugs caught; not caught: rebel-half-step\n")
+
+
+def test_without_torch_a_line_says_what_is_left_out(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(runner, "_process", passing(asked))
+    monkeypatch.setattr("rebel_bench.claim._installed", lambda name: False)
+    monkeypatch.setattr(bugs, "load", lambda: TWO)
+    assert command.Run(out=tmp_path)() == 1
+    assert not any(set(claims) & set(NETWORKS) for claims in asked)
+    assert not (tmp_path / "torch-step-squared.json").exists()
+    line = (
+        "left out: N1, N2, N3, N4, N5 and 1 bugs of rebel_theory.torch "
+        "(torch is not installed, run `pip install 'rebel-theory[torch]'`)"
+    )
+    assert line in capsys.readouterr().err.splitlines()
+    with pytest.raises(UserError, match=r"bug torch-step-squared of rebel_theory\.torch cannot be met: torch is not"):
+        command.Run(bugs=("torch-step-squared",), out=tmp_path)()
+    with pytest.raises(UserError, match="N1: needs torch"):
+        command.Run(claims=("N1",), out=tmp_path)()
+
+
+def test_results_kept_before_stay_while_their_bug_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_process", passing([], without=["C9"]))
+    codes = dict.fromkeys(("C2", "C9"), "")
+    run_bug(None, Plan(("C2", "C9")), tmp_path, codes)
+    for bug in TWO.values():
+        run_bug(bug, Plan(("C9",)), tmp_path, codes)
+    first, second = TWO.values()
+    before = {
+        "scale": "quick", "seed": 0,
+        "bugs": {first.id: {"fingerprint": first.fingerprint, "results": {"C2": "error", "C9": "", "E1": "refuted"}},
+                 second.id: {"fingerprint": "another", "results": {"C2": "refuted"}}},
+    }  # fmt: skip
+    found = page.collect(tmp_path, TWO, before)["bugs"]
+    assert found[first.id]["results"] == {"C2": "error", "C9": "control"}  # E1 is not among the claims that pass now
+    assert found[second.id]["results"] == {"C9": "control"}
+    assert page.collect(tmp_path, TWO, before | {"seed": 1})["bugs"][first.id]["results"] == {"C9": "control"}
+
+
+def test_what_no_claim_catches_names_a_test_that_does():
+    for bug in BUGS.values():
+        named = [word for word in bug.uncaught.split() if word.startswith("tests/")]
+        assert bool(bug.uncaught) == bool(named), bug.id
+        assert all((DOCS.parent / name).is_file() for name in named)
+
+
+def test_every_claim_is_aimed_at():
+    aimed = [claim for bug in BUGS.values() for claim in bug.aimed]
+    assert all(aimed.count(claim) >= 2 for claim in ("C10", "S3", "S5"))
+    assert all(aimed.count(claim) >= 3 for claim in NETWORKS)
+
+
 def test_a_claim_that_takes_too_long_is_an_error(tmp_path):
     stored = run_bug(None, Plan(("E10",), limit=0.01), tmp_path, {"E10": ""})
     assert stored["results"]["E10"]["error"] == "took longer than 0.01 s"

@@ -11,6 +11,7 @@ from torch import nn
 
 import rebel_theory as rt
 from rebel_theory.algorithms.registry import find_algorithms
+from rebel_theory.policies import ConjugateGradient
 from rebel_theory.problems import InvalidProblemError
 from rebel_theory.torch import FirstOrder, GaussNewton, TorchPolicy, log_linear, mlp, tabular, transformer
 from rebel_theory.torch.stacked import Stacked
@@ -90,6 +91,21 @@ def test_tabular_and_nonlinear_classes_walk_the_same_path(name, kind):
     for label, algorithm in BASIC.items():
         one, other = (outcome(problem, algorithm, policy, n_iterations=1) for policy in (ours, theirs))
         np.testing.assert_allclose(other, one, rtol=0, atol=1e-10, err_msg=label)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_conjugate_gradients_stop_where_numpys_do(k):
+    """After k of four iterations: one more or fewer would be another step."""
+    rng = np.random.default_rng(0)
+    problem = rt.ContextualBandit(rng.random((5, 4)))
+    features = rng.standard_normal((5, 4, 4))
+    policies = rt.LogLinearPolicy.zeros(features), TorchPolicy(log_linear(features))
+    steps = [
+        [outcome(problem, rt.NaturalPolicyGradient(1.0, ConjugateGradient(n)), p, n_iterations=1) for p in policies]
+        for n in (k, k + 1)
+    ]
+    np.testing.assert_allclose(steps[0][1], steps[0][0], rtol=0, atol=1e-12)
+    assert np.abs(steps[1][0] - steps[0][0]).max() > 1e-3
 
 
 @pytest.mark.parametrize("algorithm", [rt.Rebel(0.5), rt.NaturalPolicyGradient(0.5), rt.Rloo(0.5)])

@@ -72,7 +72,10 @@ class Instance:
         return float(D) if self.candidates is None else 8 * (1 + np.log(N_CANDIDATES))
 
     def queries(self, alpha: float, eta: float, n_pairs: int, budget: float, seed: int) -> float:
-        """Return the queries until the gap is at most ``alpha`` on average, or the budget if that comes first."""
+        """Return the queries until the gap is at most ``alpha`` on average, or the budget if that comes first.
+
+        Two rewards a pair, and the oracle's own count of them; NaN, which no bound allows, if that is another.
+        """
         scale = RANGE * alpha
         bandit = rt.ContextualBandit(scale * self.reward, noise=rt.GaussianNoise(NOISE))
         algorithm: rt.Rebel = rt.Rebel(eta, "uniform")
@@ -84,9 +87,11 @@ class Instance:
         oracle = rt.Counted(n_pairs).bind(bandit, seed_streams(seed, N_SEEDS))
         state = algorithm.init(start)
         lost = bandit.context_dist[:, None] * (bandit.reward.max(axis=-1, keepdims=True) - bandit.reward)
-        while (state.policy.probs * lost).sum() > N_SEEDS * alpha and oracle.queries[0] < budget:
+        spent = 0
+        while (state.policy.probs * lost).sum() > N_SEEDS * alpha and spent < budget:
             state = algorithm.step(state, oracle)
-        return float(oracle.queries[0])
+            spent += 2 * n_pairs
+        return float(spent) if (oracle.queries == spent).all() else np.nan
 
 
 def _instance(rng: Generator, finite: bool, realisable: bool) -> Instance:

@@ -50,6 +50,11 @@ class Bug:
         return self.file.removesuffix(".py").replace("/", ".")
 
     @property
+    def neural(self) -> bool:
+        """Whether it is in a module that only claims on networks import."""
+        return self.file.startswith("rebel_theory/torch/")
+
+    @property
     def fingerprint(self) -> str:
         """Changes with the bug."""
         return hashlib.sha256("\0".join((self.file, self.old, self.new)).encode()).hexdigest()[:12]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from rebel_bench import registry
+from rebel_bench.claim import Claim
 from rebel_bench.errors import UserError
 from rebel_bench.mutations import bugs, runner
 
@@ -25,7 +27,8 @@ class Run:
     bugs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[BUG ...]")] = ()
     """Bugs to plant, all by default."""
     claims: tuple[str, ...] = ()
-    """Claims to run, all by default: those that a bug is aimed at first, then the cheapest first."""
+    """Claims to run, all by default: those that a bug is aimed at first, then the cheapest first. A bug in
+    rebel_theory.torch meets those on networks only: no other imports it."""
     until_caught: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Stop at the first claim that catches a bug, in place of the full matrix."""
     faster_than: float = float("inf")
@@ -43,7 +46,13 @@ class Run:
         chosen = bugs.select(bugs.load(), self.bugs)
         for bug in chosen:
             bug.planted()  # a list that has rotted is said before any work starts
-        claims = [found.claim.id for found in registry.select(registry.find_all(), self.claims)]
+        entries, left_out = registry.runnable(
+            registry.select(registry.find_all(), self.claims), asked=bool(self.claims)
+        )
+        claims = [found.claim.id for found in entries]
+        neural = {found.claim.id for found in entries if found.claim.requires}
+        if not neural:
+            chosen = _without_networks(chosen, left_out, named=bool(self.bugs))
         plan = runner.Plan(tuple(claims), self.scale, self.seed, self.limit)
         baseline = runner.run_bug(None, plan, self.out, runner.codes(), _tell)["results"]
         bad = [c for c in claims if runner.caught(baseline[c])]
@@ -52,7 +61,10 @@ class Run:
         order = sorted(claims, key=lambda c: float(baseline[c]["seconds"]))
         work = []
         for bug in chosen:
-            mine = tuple(c for c in order if baseline[c]["seconds"] <= self.faster_than or c in bug.aimed)
+            mine = tuple(
+                c for c in order
+                if (baseline[c]["seconds"] <= self.faster_than or c in bug.aimed) and (c in neural or not bug.neural)
+            )  # fmt: skip
             work.append((bug, replace(plan, claims=mine, until_caught=self.until_caught)))
         runner.run_all(work, self.out, self.workers, _tell)
         uncaught = [
@@ -71,6 +83,30 @@ class List:
         for bug in bugs.load().values():
             print(f"{bug.id:28} {bug.kind:16} {bug.file}\n    {bug.why}")
         return 0
+
+
+def _without_networks(chosen: list[bugs.Bug], left_out: Sequence[Claim], named: bool) -> list[bugs.Bug]:
+    """Return the bugs that other claims can meet; say what is left out, and why.
+
+    Raises
+    ------
+    UserError
+        If one of the bugs was ``named``.
+    """
+    lost = [bug for bug in chosen if bug.neural]
+    names = sorted({name for claim in left_out for name in claim.missing})
+    why = (
+        f"{', '.join(names)} is not installed, run `{registry.install(names)}`"
+        if names
+        else "no claim on networks runs"
+    )
+    if lost and named:
+        raise UserError(f"bug {lost[0].id} of rebel_theory.torch cannot be met: {why}")
+    told = [", ".join(claim.id for claim in left_out)] if left_out else []
+    told += [f"{len(lost)} bugs of rebel_theory.torch"] if lost else []
+    if told:
+        print(f"left out: {' and '.join(told)} ({why})", file=sys.stderr)
+    return [bug for bug in chosen if not bug.neural]
 
 
 def _rest(uncaught: list[str]) -> str:

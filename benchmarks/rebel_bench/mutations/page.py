@@ -9,14 +9,17 @@ from typing import Any
 from rebel_bench.errors import UserError
 from rebel_bench.mutations.bugs import Bug
 from rebel_bench.mutations.runner import BASELINE, how, read
-from rebel_bench.registry import natural_order
+from rebel_bench.registry import find_all, natural_order
 
 Stored = Mapping[str, Any]
 _MARKS = {"refuted": "**{}**", "inconclusive": "**{}**?", "control": "{} (control)", "error": "{} (error)"}
 
 
-def collect(folder: Path, bugs: Mapping[str, Bug]) -> dict[str, Any]:
-    """Return what a folder of results says, in the form that the repository keeps."""
+def collect(folder: Path, bugs: Mapping[str, Bug], earlier: Stored | None = None) -> dict[str, Any]:
+    """Return what a folder of results says, in the form that the repository keeps.
+
+    ``earlier`` is what it kept before: of a bug that is still the same, results that the folder lacks stay.
+    """
     baseline = read(folder, BASELINE)
     if not baseline:
         raise UserError(f"{folder} has no {BASELINE}.json: run `python -m rebel_bench.mutations run --out {folder}`")
@@ -24,13 +27,21 @@ def collect(folder: Path, bugs: Mapping[str, Bug]) -> dict[str, Any]:
         "scale": baseline["scale"],
         "seed": baseline["seed"],
         "seconds": {c: r["seconds"] for c, r in _ordered(baseline["results"])},
+        "networks": [c for c, found in find_all().items() if found.claim.requires and c in baseline["results"]],
         "bugs": {},
     }
+    comparable = earlier is not None and all(earlier[key] == kept[key] for key in ("scale", "seed"))
+    before: Mapping[str, Any] = earlier["bugs"] if earlier is not None and comparable else {}
     for bug in bugs.values():
+        results: dict[str, str] = {}
+        if before.get(bug.id, {}).get("fingerprint") == bug.fingerprint:
+            results |= before[bug.id]["results"]
         found = read(folder, bug.id)
         if found and found["fingerprint"] == bug.fingerprint:
-            results = {c: how(r) for c, r in _ordered(found["results"]) if c in kept["seconds"]}
-            kept["bugs"][bug.id] = {"fingerprint": bug.fingerprint, "results": results}
+            results |= {c: how(r) for c, r in found["results"].items()}
+        if results:
+            known = {c: h for c, h in _ordered(results) if c in kept["seconds"]}
+            kept["bugs"][bug.id] = {"fingerprint": bug.fingerprint, "results": known}
     return kept
 
 
@@ -58,14 +69,20 @@ def _summary(stored: Stored, bugs: Mapping[str, Bug]) -> str:
     n_caught = sum(bool(catches(stored, b)) for b in bugs)
     by_claim = sum(any(h in ("refuted", "inconclusive") for h in catches(stored, b).values()) for b in bugs)
     n_claims, n_runs = len(stored["seconds"]), sum(len(b["results"]) for b in stored["bugs"].values())
-    full = sum(len(stored["bugs"].get(b, {"results": ()})["results"]) == n_claims for b in bugs)
+    networks = set(stored["networks"])
+    of_networks = sum(bug.neural for bug in bugs.values())
+    full = sum(
+        set(stored["bugs"].get(b.id, {"results": ()})["results"]) >= (networks if b.neural else set(stored["seconds"]))
+        for b in bugs.values()
+    )
     return (
         f"**{n_caught} of {len(bugs)} bugs are caught**, {by_claim} by a claim that no longer holds, the others by a "
         f"control that is no longer refuted or by an error. Measured at scale `{stored['scale']}`, seed "
         f"{stored['seed']}, with {n_claims} claims, which all pass without a bug: {n_runs:,} runs of a claim with its "
-        f"control. {full} bugs met every claim; for the others the run began with the claims that are aimed at them "
-        "and may have ended at the first that caught them. So this is no full matrix: a claim that is missing may not "
-        "have been run, as the last column says."
+        f"control. The {of_networks} bugs of `rebel_theory.torch` can meet the {len(networks)} claims on networks "
+        f"only, for no other imports it; with that, {full} bugs met every claim. For the others the run began with the "
+        "claims that are aimed at them, and then took the cheapest first or ended at the first that caught them. So "
+        "this is no full matrix: a claim that is missing may not have been run, as the last column says."
     )
 
 
