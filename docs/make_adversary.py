@@ -27,7 +27,7 @@ PAGE = Path(__file__).parent / "adversary.md"
 IMAGES = Path(__file__).parent / "images"
 SEEDS = 20
 AUDITED = ("C1", "C7", "C11", "P7")  # attacked, and the proof has an audit
-BUDGETS = {("C3", "n2"): 300, ("C3", "n10"): 1_200, ("C3", "n1000"): 1_000, ("C8", ""): 1_500}  # those of the tests
+BUDGETS = {("C3", "n2"): 300, ("C3", "n10"): 1_200, ("C3", "n1000"): 1_500, ("C8", ""): 1_500}  # those of the tests
 
 
 def main(stored: Path) -> None:

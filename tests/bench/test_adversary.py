@@ -31,7 +31,7 @@ def test_every_inequality_over_instances_has_an_attack():
     assert attacked == {*(f"C{i}" for i in (1, 2, 3, 5, 6, 7, 8, 9, 10, 11)), *(f"P{i}" for i in (1, 3, 4, 5, 7))}
 
 
-@pytest.mark.parametrize(("name", "budget"), [("C3 n2", 300), ("C3 n10", 1_200), ("C3 n1000", 1_000), ("C8", 1_500)])
+@pytest.mark.parametrize(("name", "budget"), [("C3 n2", 300), ("C3 n10", 1_200), ("C3 n1000", 1_500), ("C8", 1_500)])
 def test_known_worst_cases_are_found_again_from_a_random_start(name, budget):
     id_, attack = ATTACKED[name]
     # of 20 seeds with this budget each succeeds (docs/adversary.md); this one is fixed

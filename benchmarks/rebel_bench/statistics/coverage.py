@@ -134,7 +134,7 @@ def misses_below(rng: Generator, n_runs: int, values: FloatArray, n: int, false_
     def short(s: float) -> float:
         p, _ = tilted(s)
         mean = float(p @ unit)
-        return mean * np.sqrt(n) + t * float(np.sqrt(p @ (unit - mean) ** 2))
+        return float(mean * np.sqrt(n) + t * np.sqrt(p @ (unit - mean) ** 2))
 
     s = float(brentq(short, 0.0, 20.0))
     p, scale = tilted(s)
