@@ -70,7 +70,7 @@ def train(
         rewards are not counted as queries.
     checkpoint : path, optional
         Written every ``every`` updates, whole or not at all; a run that finds it goes on from there and ends with
-        the same digits (on one device and one version of torch).
+        the same digits (on a processor, in one version of torch). One of another kind of device is refused.
 
     Returns
     -------
