@@ -26,6 +26,7 @@ class Compare:
   rebel-theory compare step-size-sensitivity    step sizes from 1e-3 to 1e6
   rebel-theory compare inexact-solves           K gradient steps: from RLOO, K = 1, to mirror descent
   rebel-theory compare oracles                  exact, sampled and counted feedback
+  rebel-theory compare offline                  fixed data sets against fresh pairs, log-linear policies
   rebel-theory compare my_study.toml --json
   rebel-theory compare equal-queries --queries 4000 --seeds 8 --workers 2
 
@@ -35,6 +36,8 @@ A specification:
   seeds = 32
   tuning_seeds = 8
   step_sizes = [0.1, 1.0, 10.0]
+  policy = "log-linear"   # in n_features random features; "tabular" by default
+  n_features = 8
   [algorithms]
   REBEL = "rebel"
   PPO = { algorithm = "ppo(clip=0.2)", oracles = ["few"] }
@@ -42,12 +45,14 @@ A specification:
   [oracles]
   few = "sampled(pairs=20)"
   true = "exact(pairs=20)"
+  # with updates = 100 in place of queries also: log = "offline(pairs=5000, base=uniform, seed=0)"
   [problems]
   lake = "frozenlake"
   garnet = { env = "garnet", options = { n_states = 30 }, queries = 50000 }"""
 
     spec: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SPEC")]
-    """A TOML file, or the name of one that ships: equal-queries, inexact-solves, oracles, step-size-sensitivity."""
+    """A TOML file, or the name of one that ships: equal-queries, inexact-solves, offline, oracles,
+    step-size-sensitivity."""
     queries: int | None = None
     """Reward queries a run, in place of the file's; problems with a number of their own keep the ratio."""
     updates: int | None = None

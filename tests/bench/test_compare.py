@@ -1,6 +1,7 @@
 """`rebel-theory compare`: budgets, tuning, what it reports, and a specification whose faults are all named."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from rebel_bench.cli import main
 from rebel_bench.comparison import cells, keep, study
 from rebel_bench.comparison.cells import Cell
 from rebel_bench.comparison.keep import Cells
+from rebel_bench.comparison.offline import Logged
 from rebel_bench.comparison.oracle_specs import parse_oracle
 from rebel_bench.comparison.plan import load
 from rebel_bench.comparison.spec import SPECS
@@ -88,9 +90,12 @@ def test_runs_reach_their_budget_though_roll_outs_shorten():
     cell = Cell(**{f: getattr(CELL, f) for f in CELL.__dataclass_fields__} | env)
     oracle = parse_oracle(cell.oracle, 1)
     setting = cells.make_setting(cell.env, cell.options)
-    trace, spent = cells._run(cell, setting, oracle, rt.Rebel(1.0), 2)
+    gap, spent = cells._run(cell, setting, oracle, rt.Rebel(1.0), 2)
     assert (spent[:, -1] >= 3_000).all()
+    given = {"policy": setting.start, "oracle": oracle.oracle, "n_seeds": 2, "seed": cell.stream}
+    trace = rt.run(setting.problem, rt.Rebel(1.0), n_iterations=spent.shape[1] - 1, **given)
     assert (spent == trace.queries).all()
+    assert (gap == trace.gap).all()
 
 
 def test_exact_feedback_is_charged_as_its_pairs_and_needs_one_seed():
@@ -308,6 +313,24 @@ def test_every_fault_at_once(write, capsys):
         (("[algorithms]", '[oracles]\na = "sampled(horizon)"\n[algorithms]'), "horizon has no value"),
         (("[algorithms]", '[oracles]\na = "sampled(horizon=2)"\n[algorithms]'), "oracles.a cannot observe bandit"),
         (("[algorithms]", "[algorithms"), "is not TOML"),
+        (("queries = 400", "queries = 400\nn_features = 3"), 'only a study with policy = "log-linear"'),
+        (("queries = 400", 'queries = 400\npolicy = "linear"'), "policy: Input should be 'tabular' or 'log-linear'"),
+        (("queries = 400", 'queries = 400\npolicy = "log-linear"\nn_features = 0'), "n_features: Input should be"),
+        (("[algorithms]", '[oracles]\na = "offline"\n[algorithms]'), "oracles.a: offline data cost no further queries"),
+        (
+            ("[algorithms]", '[oracles]\na = "offline(base=best)"\n[algorithms]'),
+            "base is best, expected uniform or first",
+        ),
+        (("[algorithms]", '[oracles]\na = "offline(seed=-1)"\n[algorithms]'), "seed is -1, expected an integer"),
+        (("[algorithms]", '[oracles]\na = "offline(pairs=0)"\n[algorithms]'), "pairs is 0, expected an integer"),
+        (("[algorithms]", '[oracles]\na = "offline(paris=9)"\n[algorithms]'), "paris is not an option of offline"),
+        (
+            (
+                'REBEL = "rebel"',
+                'REBEL = "ppo"\n[oracles]\na = "offline(pairs=9)"\n[algorithms.x]\nalgorithm = "rebel"',
+            ),
+            "cannot run on bandit",
+        ),
     ],
 )
 def test_a_fault_is_named(write, change, words, capsys):
@@ -362,3 +385,70 @@ def test_noise_is_put_on_a_bandit_that_keeps_its_contexts():
     assert noisy.noise == rt.GaussianNoise(0.1)
     np.testing.assert_array_equal(noisy.contexts, plain.contexts)
     np.testing.assert_array_equal(noisy.reward, plain.reward)
+
+
+# ---------------------------------------------------------------------------------- offline data, log-linear policies
+
+NOISY = '{"n_actions": 3, "n_contexts": 2, "noise_sigma": 0.5, "seed": 0}'
+OFFLINE = replace(CELL, options=NOISY, oracle="offline(pairs=50)", counts="updates", budget=4, step_size=0.3)
+
+
+def test_offline_runs_are_runs_on_their_own_data():
+    """Run i is `rt.run` on the data set named by (seed, stream, i); the first policy's gap is known."""
+    setting = cells.make_setting(OFFLINE.env, OFFLINE.options)
+    found = cells.measure(OFFLINE)
+    last = found[found["spent"] == 4].set_index("seed")["gap"]
+    for i in range(3):
+        data = Logged(50).draw(setting.problem, setting.start, Logged(50).rng(OFFLINE.stream, i))
+        trace = rt.run(setting.problem, rt.Rebel(0.3 * setting.unit), n_iterations=4, policy=setting.start, oracle=data)
+        assert last[i] == trace.gap[0, -1]
+    assert last.nunique() == 3
+    pd.testing.assert_frame_equal(found, cells.measure(OFFLINE))
+    for other in (replace(OFFLINE, oracle="offline(pairs=50, seed=1)"), replace(OFFLINE, stream=2)):
+        assert (cells.measure(other).query("spent == 4")["gap"].to_numpy() != last.to_numpy()).all()
+
+
+@pytest.mark.parametrize("env", ["random-bandit", "random-bradley-terry-game", "garnet"])
+@pytest.mark.parametrize("base", ["uniform", "first"])
+def test_the_data_follow_their_base_and_the_problem(env, base):
+    """Frequencies of 20,000 pairs within 6 standard errors: false alarm below 1e-6 for at most 200 cells."""
+    n, setting = 20_000, cells.make_setting(env, '{"seed": 0, "n_actions": 3}')
+    problem = setting.problem
+    data = Logged(n, base).draw(problem, setting.start, np.random.default_rng(7)).dataset
+    assert len(data) == n
+    law = setting.start if base == "first" else rt.TabularPolicy(np.zeros(problem.policy_shape))
+    weights = rt.evaluate(problem, law).occupancy.ravel()
+    expected = weights[:, None] * law.probs.reshape(len(weights), -1)
+    for actions in (data.y, data.y_base):
+        counts = np.zeros(expected.shape)
+        np.add.at(counts, (data.x, actions), 1)
+        assert (np.abs(counts - n * expected) <= 6 * np.sqrt(n * expected) + 1).all()
+    if env == "random-bandit":
+        r = problem.reward
+        np.testing.assert_allclose(data.difference, r[data.x, data.y] - r[data.x, data.y_base], atol=1e-12)
+    if env == "random-bradley-terry-game":
+        win = problem.preference[data.x, data.y, data.y_base]
+        assert abs((data.difference + 1) / 2 - win).sum() > 0
+        assert abs(((data.difference + 1) / 2 - win)[data.y < data.y_base].sum()) < 6 * np.sqrt(n / 4)
+
+
+def test_a_log_linear_study(write):
+    """All policies are of the class, with as many features; a linear MDP brings its own."""
+    options = '{"n_actions": 3, "n_contexts": 2, "seed": 0}'
+    start = cells.make_setting("random-bandit", options, "log-linear", 3).start
+    assert isinstance(start, rt.LogLinearPolicy)
+    assert start.features.shape == (2, 3, 3)
+    np.testing.assert_allclose(start.probs, 1 / 3)
+    linear = cells.make_setting("simplex-linear-mdp", "{}", "log-linear", 3)
+    np.testing.assert_array_equal(linear.start.features, linear.problem.features)
+    game = cells.make_setting("random-bradley-terry-game", '{"n_actions": 3}', "log-linear", 3).start
+    assert np.ptp(game.probs) > 0.01
+    text = SPEC.replace("queries = 400", 'policy = "log-linear"\nn_features = 2\nupdates = 3')
+    text = text.replace("queries = 800\n", "").replace('RLOO = "rloo(group_size=2)"', 'NPG = "npg"')
+    text = text.replace("[problems]", '[oracles]\nlog = "offline(pairs=30)"\nexact = "exact"\n[problems]', 1)
+    plan = load(write(text))
+    assert plan.problems["bandit"].start.features.shape == (2, 3, 2)
+    results = study.measure(plan, Cells(None)).tables["results"].set_index(["problem", "algorithm"])["gap"]
+    assert results["bandit", "REBEL, exact"] == pytest.approx(results["bandit", "NPG, exact"], rel=1e-9)
+    tabular = measured(write(text.replace('policy = "log-linear"\nn_features = 2\n', "")))["results"]
+    assert (tabular["gap"].to_numpy() != results.to_numpy()).all()

@@ -10,8 +10,10 @@ import pandas as pd
 
 import rebel_theory as rt
 from rebel_bench.algorithm_specs import parse
+from rebel_bench.comparison.offline import Logged
 from rebel_bench.comparison.oracle_specs import OracleSpec, parse_oracle
 from rebel_bench.comparison.plan import Setting, make_setting
+from rebel_bench.comparison.spec import N_FEATURES
 from rebel_theory.arrays import FloatArray
 
 _EXTENSIONS = 6  # runs that ended within their budget are made again, longer
@@ -45,6 +47,8 @@ class Cell:
     n_seeds: int
     stream: int
     points: int = 1
+    policy: str = "tabular"
+    n_features: int = N_FEATURES
 
 
 def measure(cell: Cell) -> pd.DataFrame:
@@ -52,14 +56,15 @@ def measure(cell: Cell) -> pd.DataFrame:
 
     ``spent`` is the point on the budget's axis. Where arithmetic overflowed the gap is NaN and ``fault`` says so.
     """
-    setting, oracle = make_setting(cell.env, cell.options), parse_oracle(cell.oracle, cell.pairs)
+    setting = make_setting(cell.env, cell.options, cell.policy, cell.n_features)
+    oracle = parse_oracle(cell.oracle, cell.pairs)
     algorithm = parse([cell.algorithm])[0].make(cell.step_size * setting.unit)
     n_seeds = _EXACT_SEEDS if oracle.is_exact else cell.n_seeds
     grid = np.linspace(0, cell.budget, cell.points + 1)[1 if cell.points == 1 else 0 :]
     try:
-        trace, spent = _run(cell, setting, oracle, algorithm, n_seeds)
-        gaps, fault = _read(trace.gap, spent, grid), ""
-        first, updates = trace.gap[:, 0], (spent <= cell.budget).sum(axis=-1) - 1
+        gap, spent = _run(cell, setting, oracle, algorithm, n_seeds)
+        gaps, fault = _read(gap, spent, grid), ""
+        first, updates = gap[:, 0], (spent <= cell.budget).sum(axis=-1) - 1
     except FloatingPointError as error:
         gaps, fault = np.full((n_seeds, grid.size), np.nan), str(error)
         first, updates = np.full(n_seeds, _first_gap(setting)), np.zeros(n_seeds, dtype=np.int64)
@@ -89,25 +94,33 @@ def _read(gap: FloatArray, spent: FloatArray, grid: FloatArray) -> FloatArray:
 
 def _run(
     cell: Cell, setting: Setting, oracle: OracleSpec, algorithm: rt.Algorithm, n_seeds: int
-) -> tuple[rt.Trace, FloatArray]:
-    """Return runs that all reach the budget, and what each iterate had spent (n_seeds, T + 1).
+) -> tuple[FloatArray, FloatArray]:
+    """Return the gaps of runs that all reach the budget, and what each iterate had spent, (n_seeds, T + 1) both.
 
     Roll-outs shorten and lengthen with the policy, so a run that ends early is made again, longer.
     """
     per_update = 1.0 if cell.counts == "updates" else 2 * oracle.pairs * _length(setting)
     n = max(1, int(np.ceil(cell.budget / per_update)))
+    if isinstance(oracle.oracle, Logged):  # a data set a run
+        data = [
+            oracle.oracle.draw(setting.problem, setting.start, oracle.oracle.rng(cell.stream, i))
+            for i in range(n_seeds)
+        ]
+        runs = [rt.run(setting.problem, algorithm, n_iterations=n, policy=setting.start, oracle=one) for one in data]
+        gap = np.concatenate([run.gap for run in runs])
+        return gap, np.broadcast_to(np.arange(n + 1) * per_update, gap.shape)
     for _ in range(_EXTENSIONS):
         trace = rt.run(
             setting.problem, algorithm, n_iterations=n, policy=setting.start, oracle=oracle.oracle, n_seeds=n_seeds,
             seed=cell.stream,
         )  # fmt: skip
         if oracle.is_exact or cell.counts == "updates":
-            return trace, np.broadcast_to(np.arange(n + 1) * per_update, trace.gap.shape)
+            return trace.gap, np.broadcast_to(np.arange(n + 1) * per_update, trace.gap.shape)
         spent = trace.queries[:, -1].min()
         if spent >= cell.budget:
             break
         n = int(np.ceil(n * max(1.2 * cell.budget / spent, 1.1)))
-    return trace, trace.queries
+    return trace.gap, trace.queries
 
 
 def _length(setting: Setting) -> float:

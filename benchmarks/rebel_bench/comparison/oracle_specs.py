@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 import rebel_theory as rt
 from rebel_bench.algorithm_specs import name_and_options
+from rebel_bench.comparison.offline import Logged
 from rebel_bench.errors import UserError
 
-_KINDS: Mapping[str, tuple[Callable[..., rt.Oracle], tuple[str, ...]]] = MappingProxyType(
+_KINDS: Mapping[str, tuple[Callable[..., rt.Oracle | Logged], tuple[str, ...]]] = MappingProxyType(
     {
         "exact": (rt.Exact, ()),
         "sampled": (rt.Sampled, ("opponents", "states", "horizon")),
         "counted": (rt.Counted, ("opponents",)),
+        "offline": (Logged, ("base", "seed")),
     }
 )
 
@@ -28,11 +32,11 @@ class OracleSpec:
     Attributes
     ----------
     pairs
-        Pairs an update; for exact feedback those that it is charged as.
+        Pairs an update; for exact feedback those that it is charged as, offline all that there are.
     """
 
     text: str
-    oracle: rt.Oracle
+    oracle: rt.Oracle | Logged
     pairs: int
 
     @property
@@ -40,9 +44,15 @@ class OracleSpec:
         """True when nothing is random: one seed is as good as many."""
         return isinstance(self.oracle, rt.Exact)
 
+    def trial(self, problem: rt.Problem, first: rt.Policy) -> rt.Oracle:
+        """Return the oracle, or one of a data set like those that it will draw: to see whether it is refused."""
+        if isinstance(self.oracle, Logged):
+            return self.oracle.draw(problem, first, np.random.default_rng(0))
+        return self.oracle
+
 
 def parse_oracle(text: str, pairs: int) -> OracleSpec:
-    """Return the oracle of ``exact``, ``sampled`` or ``counted`` with options in parentheses.
+    """Return the oracle of ``exact``, ``sampled``, ``counted`` or ``offline`` with options in parentheses.
 
     Parameters
     ----------
@@ -69,7 +79,8 @@ def parse_oracle(text: str, pairs: int) -> OracleSpec:
     n = options.pop("pairs", pairs)
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise UserError(f"{text}: pairs is {n}, expected an integer of at least 1")
-    arguments: dict[str, Any] = options if kind == "exact" else {"n_pairs": n, **options}
+    size = {"exact": {}, "offline": {"n": n}}.get(kind, {"n_pairs": n})
+    arguments: dict[str, Any] = size | options
     try:
         return OracleSpec(text, make(**arguments), n)
     except (TypeError, ValueError) as error:

@@ -14,7 +14,15 @@ import rebel_envs as envs
 import rebel_theory as rt
 from rebel_bench.algorithm_specs import Spec, parse
 from rebel_bench.comparison.oracle_specs import OracleSpec, parse_oracle
-from rebel_bench.comparison.spec import AlgorithmSpec, ComparisonSpec, ProblemSpec, content_of, joint_faults, validated
+from rebel_bench.comparison.spec import (
+    N_FEATURES,
+    AlgorithmSpec,
+    ComparisonSpec,
+    ProblemSpec,
+    content_of,
+    joint_faults,
+    validated,
+)
 from rebel_bench.errors import UserError
 
 T = TypeVar("T")
@@ -30,7 +38,7 @@ class Setting:
     """A problem, where runs start, and the unit of step sizes: 1 / (the first signal's largest spread)."""
 
     problem: rt.Problem
-    start: rt.TabularPolicy
+    start: rt.TabularPolicy | rt.LogLinearPolicy
     unit: float
 
 
@@ -104,7 +112,7 @@ def _made(content: dict[str, Any]) -> tuple[dict[str, Setting], list[Entry], lis
     problems = {
         label: made
         for label, item in items.items()
-        if (made := _tried(faults, f"problems.{label}", _setting_of, item)) is not None
+        if (made := _tried(faults, f"problems.{label}", _setting_of, item, *_class(content))) is not None
     }
     words = _tables({"oracles": {"sampled": "sampled"}} | content, "oracles")
     oracles = {
@@ -170,12 +178,17 @@ def _refusals(problems: dict[str, Setting], entries: list[Entry]) -> Iterator[st
     """Yield what algorithms and oracles refuse, with the place; one message a place."""
     for label, setting in problems.items():
         for entry in entries:
-            refusal = entry.algorithm.make(1.0).refuses(setting.problem, entry.oracle.oracle)
+            try:
+                refusal = entry.algorithm.make(1.0).refuses(
+                    setting.problem, entry.oracle.trial(setting.problem, setting.start)
+                )
+            except (ValueError, TypeError):  # told below, with the oracle's place
+                continue
             if refusal is not None:
                 yield f"{entry.name} cannot run on {label}: {refusal}"
-        for name, oracle in {entry.oracle_name: entry.oracle.oracle for entry in entries}.items():
+        for name, oracle in {entry.oracle_name: entry.oracle for entry in entries}.items():
             try:
-                oracle.bind(setting.problem, [np.random.default_rng(0)])
+                oracle.trial(setting.problem, setting.start).bind(setting.problem, [np.random.default_rng(0)])
             except (ValueError, TypeError) as error:
                 yield f"oracles.{name} cannot observe {label}: {error}"
 
@@ -193,15 +206,23 @@ def _short(content: dict[str, Any], items: dict[str, ProblemSpec], oracles: dict
                 yield f"{place}: {queries}, expected at least one update of oracles.{name}, 2 pairs = {least}"
 
 
-def _setting_of(item: ProblemSpec) -> Setting:
-    return make_setting(item.env, json.dumps(item.options, sort_keys=True))
+def _setting_of(item: ProblemSpec, policy: str, n_features: int) -> Setting:
+    return make_setting(item.env, json.dumps(item.options, sort_keys=True), policy, n_features)
+
+
+def _class(content: dict[str, Any]) -> tuple[str, int]:
+    """Return the policy class, by default where the content has a fault there."""
+    n = content.get("n_features", N_FEATURES)
+    ok = content.get("policy") == "log-linear" and isinstance(n, int) and n >= 1
+    return ("log-linear", n) if ok else ("tabular", N_FEATURES)
 
 
 @lru_cache(maxsize=_MADE)
-def make_setting(env: str, options: str) -> Setting:
+def make_setting(env: str, options: str, policy: str = "tabular", n_features: int = N_FEATURES) -> Setting:
     """Return a problem by its constructor's name and options as JSON; runs start uniformly.
 
-    In a game uniform may be the equilibrium, so the first action starts e times as likely as the others.
+    In a game uniform may be the equilibrium: there the first action starts e times as likely as the others, and a
+    log-linear policy at random parameters. Features are random, the same for every cell; a linear MDP's are its own.
     """
     given = json.loads(options)
     noise = given.pop("noise_sigma", None)
@@ -213,7 +234,16 @@ def make_setting(env: str, options: str) -> Setting:
     logits = np.zeros(problem.policy_shape)
     if isinstance(problem, rt.PreferenceGame):
         logits[..., 0] = 1.0
-    start = rt.TabularPolicy(logits)
+    start: rt.TabularPolicy | rt.LogLinearPolicy = rt.TabularPolicy(logits)
+    if policy == "log-linear":
+        rng = np.random.default_rng(0)
+        features = rng.standard_normal((*problem.policy_shape, n_features))
+        if isinstance(problem, rt.LinearMDP):
+            features = problem.features
+        d = features.shape[-1]
+        start = rt.LogLinearPolicy(
+            features, rng.standard_normal(d) if isinstance(problem, rt.PreferenceGame) else np.zeros(d)
+        )
     first = rt.evaluate(problem, start)
     spread = float(np.where(first.occupancy > 0, np.ptp(first.q_values, axis=-1), 0.0).max())
     if spread == 0:

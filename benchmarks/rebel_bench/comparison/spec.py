@@ -17,6 +17,8 @@ M = TypeVar("M", bound=BaseModel)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
+N_FEATURES = 8
+
 
 class ProblemSpec(BaseModel):
     """A problem: a constructor's name, its options, and its own number of queries if not the common one."""
@@ -59,6 +61,8 @@ class ComparisonSpec(BaseModel):
         Exact feedback costs nothing and is charged as if it were as many roll-outs.
     oracles
         What algorithms see, such as ``sampled(pairs=20)``; ``sampled`` by default.
+    policy, n_features
+        The class of all policies: ``tabular``, or ``log-linear`` in so many random features (a linear MDP's own).
     step_sizes
         The grid, in units of 1 / (the first signal's largest spread).
     n_steps
@@ -79,6 +83,8 @@ class ComparisonSpec(BaseModel):
     queries: int | None = Field(default=None, ge=2)
     updates: Count | None = None
     pairs: Count = 20
+    policy: Literal["tabular", "log-linear"] = "tabular"
+    n_features: Count = N_FEATURES
     seeds: int = Field(ge=2)
     tuning_seeds: Count = 8
     seed: int = Field(default=0, ge=0)
@@ -141,6 +147,11 @@ def joint_faults(content: dict[str, Any]) -> Iterator[str]:
         for label, item in problems.items():
             if isinstance(item, dict) and "queries" in item:
                 yield f"problems.{label}.queries: the study counts updates: leave it out"
+    if "n_features" in content and content.get("policy", "tabular") == "tabular":
+        yield 'n_features: only a study with policy = "log-linear" has them'
+    for label, text in oracles.items() if isinstance(oracles, dict) and "updates" not in content else ():
+        if isinstance(text, str) and text.partition("(")[0].strip().lower() == "offline":
+            yield f"oracles.{label}: offline data cost no further queries: give updates, not queries, as the budget"
     algorithms = content.get("algorithms")
     if isinstance(algorithms, dict) and isinstance(oracles, dict):
         for label, item in algorithms.items():

@@ -68,6 +68,8 @@ def _cell(plan: Plan, problem: str, entry: Entry, step_size: float, *, tuning: b
         n_seeds=spec.tuning_seeds if tuning else spec.seeds,
         stream=2 * spec.seed + (0 if tuning else 1),
         points=points,
+        policy=spec.policy,
+        n_features=spec.n_features,
     )
 
 
