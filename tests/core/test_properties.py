@@ -131,7 +131,7 @@ def test_factorised_potentials_and_rows_agree_with_the_graph_of_the_same_pairs(s
     np.testing.assert_allclose(pairs.potentials(), graph.potentials(), atol=1e-9)
     np.testing.assert_allclose(pairs.potentials(), q - q.mean(axis=1, keepdims=True), atol=1e-9)
     phi = rng.standard_normal((s, a, 2))
-    (x, y), (u, v) = pairs.rows(phi), graph.rows(phi)
+    (x, y, _), (u, v, _) = pairs.rows(phi), graph.rows(phi)
     np.testing.assert_allclose(x.T @ x, u.T @ u, atol=1e-12)
     np.testing.assert_allclose(x.T @ y, u.T @ v, atol=1e-12)
 
