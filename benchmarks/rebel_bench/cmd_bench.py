@@ -22,11 +22,12 @@ class Bench:
     machine. The exit code is 1 if plain NumPy and ours disagree, 2 for a wrong option; a target that is missed
     is reported, and is no error.
 
-    Suites: batches, counted, evaluation, exact, games, linear, neural, optimal, regression, sampling,
-    sparse, torch-seeds, updates. The suites neural (REBEL, PPO, RLOO, GRPO, REINFORCE and DPO on completions) and
-    torch-seeds (thousands of neural runs in one call) need PyTorch; each is a study of its own, run when it is named.
+    Suites: batches, counted, evaluation, exact, games, linear, neural, neural-cost, optimal, regression, sampling,
+    sparse, torch-seeds, updates. The suites neural (REBEL, PPO, RLOO, GRPO, REINFORCE and DPO on completions),
+    neural-cost (what an iteration of each costs, by size) and torch-seeds (thousands of neural runs in one call) need
+    PyTorch; each is a study of its own, run when it is named.
     A study neural that was killed goes on when the same command is given again, from its last race and minute: where
-    calls are limited in time, repeat it until the table appears.
+    calls are limited in time, repeat it until the table appears; neural-cost goes on at its size.
     """
 
     EXAMPLES: ClassVar[str] = """Examples:
@@ -36,6 +37,7 @@ class Bench:
   rebel-theory bench --scale paper         the sizes of the documentation: ten minutes, 6 GB of memory
   rebel-theory bench --suite neural        neural policies over completions, tiny
   rebel-theory bench --suite neural --scale paper --device cuda    a transformer of 25 million parameters
+  rebel-theory bench --suite neural-cost --scale paper             what an iteration costs, up to that size
   rebel-theory bench --suite torch-seeds   thousands of runs of a perceptron in one call
   pip install 'rebel-theory[bench]'        the peers"""
 

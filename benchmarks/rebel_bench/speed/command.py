@@ -70,7 +70,9 @@ def _studied(suites: tuple[Suite, ...], options: Bench, folder: Path) -> bool:
     named = options.suites or options.suite
     studies = [suite for suite in suites if suite.study is not None] if named else []
     if options.device != os.environ.get("REBEL_DEVICE", "cpu") and not studies:
-        raise UserError(f"--device {options.device}: only the suites neural and torch-seeds use it, name one")
+        raise UserError(
+            f"--device {options.device}: only the suites neural, neural-cost and torch-seeds use it, name one"
+        )
     if not studies:
         return False
     if len(suites) > 1:

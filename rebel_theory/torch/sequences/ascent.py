@@ -30,11 +30,12 @@ class AdamAscent:
 
     def step(self, gradient: Tensor) -> tuple[Tensor, AdamAscent]:
         """Return the direction (p,) and the method with its new moments."""
-        zero = torch.zeros_like(gradient)
-        m = torch.lerp(gradient, zero if self._first is None else self._first, self.betas[0])
-        v = torch.lerp(gradient**2, zero if self._second is None else self._second, self.betas[1])
+        zero = torch.zeros_like(gradient) if self._first is None or self._second is None else None
+        m = torch.lerp(gradient, zero if self._first is None else self._first, self.betas[0])  # type: ignore[arg-type]
+        v = torch.lerp(gradient**2, zero if self._second is None else self._second, self.betas[1])  # type: ignore[arg-type]
         n = self._steps + 1
-        direction = m / (1 - self.betas[0] ** n) / ((v / (1 - self.betas[1] ** n)).sqrt() + self.eps)
+        scale = (v / (1 - self.betas[1] ** n)).sqrt_().add_(self.eps)  # in place: a vector of all parameters is large
+        direction = (m / (1 - self.betas[0] ** n)).div_(scale)
         return direction, replace(self, _steps=n, _first=m, _second=v)
 
 

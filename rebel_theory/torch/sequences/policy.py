@@ -204,12 +204,12 @@ class SequencePolicy:
     def gradient(self, cells: Any) -> Tensor:
         """Return sum_i c_i grad log pi(y_i | x_i), shape (p,), for weighed samples."""
         theta = self.theta.detach().requires_grad_(True)
-        total = torch.zeros_like(theta)
+        total = torch.zeros_like(theta, requires_grad=False)
         for part in self.micro_batches(len(cells.answers)):
             value = (
                 cells.coefficients[part] * self.log_probs(cells.prompts.rows(part), cells.answers.rows(part), theta)
             ).sum()
-            total = total + torch.autograd.grad(value, theta)[0]
+            total += torch.autograd.grad(value, theta)[0]
         return total
 
     def moved(self, direction: Tensor, step_size: Any) -> Self:

@@ -23,6 +23,7 @@ from rebel_bench.speed.neural.sizes import METHODS, Setting, Size
 TUNING_SEED = 1_000_003  # apart from those of the race, which are 0, 1, ...
 MEASURED = 3  # iterations of the look at memory
 KEPT_EVERY = 60.0  # seconds: a race that is killed goes on from its last keeping
+MEMORY = {"cuda": "peak of CUDA's allocator", "cpu": "peak of torch's CPU tensors (profiler)"}
 
 
 class Runner:

@@ -23,7 +23,7 @@ LEGEND = (
     "all spend the same queries; in time: when the quickest method is through; *: at the edge of the settings tried, "
     "as REBEL's and DPO's four always are"
 )
-_STYLES: dict[str, dict[str, Any]] = {
+STYLES: dict[str, dict[str, Any]] = {
     "REBEL": {"color": OKABE_ITO["blue"], "linestyle": "-", "linewidth": 2.2, "zorder": 3},
     "PPO": {"color": OKABE_ITO["vermillion"], "linestyle": (0, (5, 2)), "linewidth": 1.4},
     "RLOO": {"color": OKABE_ITO["black"], "linestyle": (0, (1, 1.5)), "linewidth": 1.4},
@@ -109,6 +109,6 @@ def _panel(ax: Axes, part: pd.DataFrame, axis: str) -> None:
     for method, rows in part.groupby("method", sort=False):
         by = rows.groupby("iteration")
         x, mean = by[axis].mean(), by["reward"].mean()
-        style = _STYLES[str(method)]
+        style = STYLES[str(method)]
         ax.plot(x, mean, label=str(method), **style)
         ax.fill_between(x, by["reward"].min(), by["reward"].max(), color=style["color"], alpha=0.12, linewidth=0)

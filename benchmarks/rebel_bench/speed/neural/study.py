@@ -15,7 +15,7 @@ from rebel_bench.devices import require_device
 from rebel_bench.speed.case import SpeedScale
 from rebel_bench.speed.machine import machine
 from rebel_bench.speed.neural import sizes
-from rebel_bench.speed.neural.race import Races, at_edge
+from rebel_bench.speed.neural.race import MEMORY, Races, at_edge
 from rebel_bench.tables import json_text, print_json
 
 
@@ -53,7 +53,7 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
     first = size.policy(size.tasks[0], 0, size.settings("PPO")[0], "cpu")
     about = {
         **machine(), "device": name, "torch": version("torch"), "scale": scale, "parameters": len(first.theta),
-        "memory": "peak of CUDA's allocator" if device.startswith("cuda") else "peak of torch's CPU tensors (profiler)",
+        "memory": MEMORY["cuda" if device.startswith("cuda") else "cpu"],
         **{k: getattr(size, k) for k in ("n_pairs", "n_iterations", "n_seeds", "n_evaluation", "steps", "value_body")},
     }  # fmt: skip
     path = folder / f"neural.{scale}"
@@ -77,6 +77,7 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
 def device_name(device: str) -> str:
     """Return what a device calls itself, or say which command or option is missing."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler talks on stderr
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     require_device(device, "this suite")
     import torch
 
