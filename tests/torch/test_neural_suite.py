@@ -162,7 +162,8 @@ def test_what_is_wrong_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for words, match in (
-        (["neural", "games"], "name it alone"), (["games", "--device", "cuda"], "suites neural, neural-cost and torch-seeds"),
+        (["neural", "games"], "name it alone"),
+        (["games", "--device", "cuda"], "suites neural, neural-cost and torch-seeds"),
         (["neural", "--device", "toaster"], "--device toaster"),
     ):  # fmt: skip
         assert main(["bench", *words, "--out", str(tmp_path)]) == 2

@@ -120,16 +120,17 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
 def summarised(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a row a size and method: seconds and ratios to REBEL's of the same round with least and most, memory."""
     rows = []
-    for parameters, size in frame.groupby("parameters"):
+    for parameters in map(int, sorted(frame["parameters"].unique())):
+        size = frame[frame["parameters"] == parameters]
         ours = size[size["method"] == "REBEL"].set_index("round")["seconds"]
         for method, part in size.groupby("method", sort=False):
             seconds = part.set_index("round")["seconds"]
             ratio, peak = seconds / ours, float(part["peak_bytes"].iloc[0])
             rows.append({
-                "parameters": int(parameters), "method": str(method), "seconds": float(seconds.median()),
+                "parameters": parameters, "method": str(method), "seconds": float(seconds.median()),
                 "seconds_low": float(seconds.min()), "seconds_high": float(seconds.max()),
                 "ratio": float(ratio.median()), "ratio_low": float(ratio.min()), "ratio_high": float(ratio.max()),
-                "peak_bytes": peak, "of_weights": peak / (4 * int(parameters)),  # single precision
+                "peak_bytes": peak, "of_weights": peak / (4 * parameters),  # single precision
                 "queries": float(part["queries"].iloc[0]), "refused": int(part["refused"].max()),
             })  # fmt: skip
     return rows
