@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 from rich.console import Console
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROUNDS = 5
-NETWORKS = {"quick": ((32, 2, 2), (128, 2, 4), (256, 4, 8)), "paper": ((512, 8, 8),)}  # width, depth, heads
 COLUMNS = ("parameters", "method", "time", "ratio", "peak memory", "of the weights")
 LEGEND = (
     "time: sampling and update of one iteration, median (least to most) of the rounds, in which all methods take "
@@ -44,14 +43,14 @@ LEGEND = (
 
 
 def networks(scale: SpeedScale) -> tuple[Size, ...]:
-    """Return the sizes, by their parameters; all copy words of up to 8 digits, 32 pairs an iteration."""
-    from rebel_theory.torch.sequences import Copy
+    """Return the small, the medium and, for the paper, the large transformer; all copy words of up to 8 digits."""
+    from rebel_theory.torch.sequences import TaskSize, sequence_task, transformer_shape
 
-    shapes = NETWORKS["quick"] if scale == "quick" else NETWORKS["quick"] + NETWORKS["paper"]
+    task = sequence_task("copy", "large")
     return tuple(
-        Size((Copy(length=8, n_symbols=10),), width=width, depth=depth, heads=heads, n_pairs=32, n_iterations=ROUNDS,
-             n_seeds=1, n_evaluation=1, rates=(1e-5, 3e-5, 1e-4, 3e-4), value_body="policy")
-        for width, depth, heads in shapes
+        Size((task,), **transformer_shape(name), n_pairs=32, n_iterations=ROUNDS, n_seeds=1, n_evaluation=1,
+             rates=(1e-5, 3e-5, 1e-4, 3e-4), value_body="policy")
+        for name in get_args(TaskSize)[: 2 if scale == "quick" else 3]
     )  # fmt: skip
 
 

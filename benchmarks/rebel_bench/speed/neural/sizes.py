@@ -89,15 +89,16 @@ METHODS: dict[str, Method] = {
 
 def size(scale: SpeedScale) -> Size:
     """Return the tiny size of a processor, or that of a transformer of 25 million parameters."""
-    from rebel_theory.torch.sequences import Arithmetic, Copy, TargetStyle
+    from rebel_theory.torch.sequences import sequence_task, transformer_shape
 
     if scale == "quick":
         return Size(
-            (Copy(length=2, n_symbols=4), TargetStyle(length=3, n_symbols=6)), width=32, depth=2, heads=2,
-            n_pairs=32, n_iterations=30, n_seeds=3, n_evaluation=128, rates=(1e-3, 3e-3, 1e-2, 3e-2),
+            tuple(sequence_task(kind) for kind in ("copy", "target-style")), **transformer_shape(), n_pairs=32,
+            n_iterations=30, n_seeds=3, n_evaluation=128, rates=(1e-3, 3e-3, 1e-2, 3e-2),
         )  # fmt: skip
     return Size(
-        (Copy(length=8, n_symbols=10), Arithmetic(length=3), TargetStyle(length=12, n_symbols=24)), width=512, depth=8,
-        heads=8, n_pairs=256, n_iterations=100, n_seeds=3, n_evaluation=512, rates=(1e-5, 3e-5, 1e-4, 3e-4),
+        tuple(sequence_task(kind, "large") for kind in ("copy", "arithmetic", "target-style")),
+        **transformer_shape("large"),
+        n_pairs=256, n_iterations=100, n_seeds=3, n_evaluation=512, rates=(1e-5, 3e-5, 1e-4, 3e-4),
         value_body="policy",
     )  # fmt: skip
