@@ -29,10 +29,8 @@ def test_every_kind_grows_with_its_size(kind: str) -> None:
 
 
 def test_the_large_transformer_has_25_million_parameters_for_every_kind() -> None:
-    counts = [
-        [12 * shape["depth"] * shape["width"] ** 2 for shape in map(transformer_shape, SIZES)]  # its matrices
-    ]
-    assert counts == [[24_576, 786_432, 25_165_824]]
+    matrices = [12 * shape["depth"] * shape["width"] ** 2 for shape in map(transformer_shape, SIZES)]
+    assert matrices == [24_576, 786_432, 25_165_824]
     small = sequence_task("copy").policy(**transformer_shape())
     assert len(small.theta) == 26_112
 
