@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from rebel_bench.cli import main
 from rebel_bench.speed.neural import race, show, sizes, study
@@ -148,11 +147,7 @@ def test_every_method_has_four_settings_and_the_large_size_25_million_parameters
     for scale in ("quick", "paper"):
         size = sizes.size(scale)
         assert {len(set(size.settings(m))) for m in sizes.METHODS} == {4}
-    with torch.device("meta"):
-        from rebel_theory.torch.sequences.transformer import _Block
-
-        block = _Block(size.width, size.heads, torch.float32)
-    assert size.depth * sum(p.numel() for p in block.parameters()) > 25_000_000
+    assert 12 * size.depth * size.width**2 > 25_000_000  # the matrices of its blocks
     edges = [race.at_edge(size, "PPO", s) for s in size.settings("PPO")]
     assert edges == [True, False, False, True]
     assert race.at_edge(size, "REBEL", size.settings("REBEL")[0])
