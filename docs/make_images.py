@@ -83,7 +83,7 @@ def last_iterates(path: Path, soccer: Path) -> None:
     """Draw the figure of claim P3 with the soccer game below rock-paper-scissors."""
     games = {"rock-paper-scissors": envs.rock_paper_scissors(), "ten soccer agents": envs.from_win_matrix(soccer)}
     with style.figure("neurips", (2, 2)) as fig:
-        p3_optimism.draw_games(fig, games, 100_000, 1e-6)
+        p3_optimism.draw_curves(fig, p3_optimism.curves(games, 100_000), 1e-6)
         fig.savefig(path, dpi=200, metadata={"Software": None})
 
 

@@ -102,8 +102,8 @@ def test_p6_games_have_no_condorcet_winner():
 def p3_cases():
     """P3's cases, with 40 updates in the place of 1,000 for what is drawn."""
     with pytest.MonkeyPatch.context() as patch:
-        curves = p3_optimism._curves
-        patch.setattr(p3_optimism, "_curves", lambda n_updates: curves(40))
+        curves = p3_optimism.curves
+        patch.setattr(p3_optimism, "curves", lambda games, n_updates: curves(games, 40))
         return p3_optimism.CLAIM.measure("check", Scale.QUICK, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,7 +90,12 @@ def _near(rng: Generator, n: int) -> rt.TabularPolicy:
 def check(rng: Generator, scale: Scale) -> pd.DataFrame:
     """Return potential and gap under OMWU, and for the figure five algorithms on two games."""
     tested = _instances(rng, scale, rt.Omwu(STEP_SIZE)).assign(**{DRAWN: False})
-    return pd.concat([tested, _curves(scale.cases(quick=1_000, paper=10_000, full=10_000))], ignore_index=True)
+    games = {
+        "rock-paper-scissors": envs.rock_paper_scissors(),
+        "ten answers, three played": envs.random_game(10, seed=DRAWN_GAME),
+    }
+    drawn = curves(games, scale.cases(quick=1_000, paper=10_000, full=10_000))
+    return pd.concat([tested, drawn], ignore_index=True)
 
 
 def control(rng: Generator, scale: Scale) -> pd.DataFrame:
@@ -97,14 +103,10 @@ def control(rng: Generator, scale: Scale) -> pd.DataFrame:
     return _instances(rng, scale, rt.MirrorDescent(STEP_SIZE))
 
 
-def _curves(n_updates: int) -> pd.DataFrame:
+def curves(games: Mapping[str, rt.PreferenceGame], n_updates: int) -> pd.DataFrame:
     """Return duality gaps of last and average iterates, off equilibrium, at the updates that are drawn."""
     from rebel_bench.game import versus
 
-    games = {
-        "rock-paper-scissors": envs.rock_paper_scissors(),
-        "ten answers, three played": envs.random_game(10, seed=DRAWN_GAME),
-    }
     algorithms: dict[str, Algorithm] = {
         "MWU": rt.MirrorDescent(DRAWN_STEP),
         "OMWU": rt.Omwu(DRAWN_STEP),
@@ -125,12 +127,16 @@ def _curves(n_updates: int) -> pd.DataFrame:
 
 def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
     """Draw last and average iterates of five algorithms on rock-paper-scissors and on a game of ten answers."""
+    draw_curves(fig, cases[cases[DRAWN].astype(bool)])
+
+
+def draw_curves(fig: Figure, drawn: pd.DataFrame, least: float = 3e-5) -> None:
+    """Draw what :func:`curves` returned, a row a game, last and average iterate, down to gaps of ``least``."""
     from rebel_bench.game import versus_figure
 
     fig.set_layout_engine("constrained")
     fig.set_figheight(0.78 * float(fig.get_figwidth()))
     axes = fig.subplots(2, 2, sharex=True, sharey="row")
-    drawn = cases[cases[DRAWN].astype(bool)]
     for row, (name, table) in zip(axes, drawn.groupby("game", sort=False), strict=True):
         found = _versus(table)
         for ax, average in zip(row, (False, True), strict=True):
@@ -139,7 +145,7 @@ def draw(fig: Figure, cases: pd.DataFrame, control_cases: pd.DataFrame) -> None:
         t = np.array([found.n_iterations / 50, found.n_iterations])
         row[1].plot(t, 1 / t, color="black", linewidth=0.8)
         row[1].text(1.75 * t[0], 0.06 / t[0], "slope $-1$", fontsize=7, ha="center")
-        row[0].set_ylim(bottom=3e-5)
+        row[0].set_ylim(bottom=least)
         row[0].set_ylabel("duality gap (payoff)")
     for ax in axes[1]:
         ax.set_xlabel("updates $t$")
