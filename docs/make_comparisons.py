@@ -1,6 +1,6 @@
 """Write the tables, figures and data of docs/comparisons.md from stored comparisons.
 
-for study in equal-queries oracles step-size-sensitivity inexact-solves; do rebel-theory compare $study; done
+for study in equal-queries oracles step-size-sensitivity inexact-solves offline; do rebel-theory compare $study; done
 python docs/make_comparisons.py rebel-results/compare
 """
 
@@ -24,6 +24,7 @@ SHOWN = {
     "equal-queries": {"curves": "Gaps against reward queries", "ranking": "Profiles, interquartile means, mean ranks"},
     "oracles": {"curves": "Gaps against reward queries with three oracles"},
     "step-size-sensitivity": {"sensitivity": "Gap over first gap against the step size"},
+    "offline": {"curves": "Gaps against updates, with fresh pairs and with fixed data"},
     "inexact-solves": {"inexact": "Total variation and gaps against the number of gradient steps"},
 }
 DATA = ("results", "ranking", "sensitivity", "inexact", "apart")
