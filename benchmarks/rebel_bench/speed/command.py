@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rebel_bench.atomic import require_writable, whole_file
+from rebel_bench.atomic import require_writable
 from rebel_bench.bars import StderrBar
 from rebel_bench.errors import UserError
 from rebel_bench.speed import discover, report
 from rebel_bench.speed.case import Suite
 from rebel_bench.speed.machine import load, machine
 from rebel_bench.speed.measure import LEAST_REPEATS, Row, measure
+from rebel_bench.speed.stored import store
 from rebel_bench.speed.targets import verdicts
-from rebel_bench.tables import json_text, print_json
+from rebel_bench.tables import print_json
 
 if TYPE_CHECKING:
     from rebel_bench.cmd_bench import Bench
@@ -52,7 +53,7 @@ def execute(options: Bench) -> int:
     path = folder / f"{which}.{options.scale}"
     frame = pd.DataFrame([asdict(row) for row in rows])
     result = report.as_object(rows, found, about, options.scale)
-    files = [_store(frame, path.with_name(f"{path.name}.parquet")), _keep(result, path.with_name(f"{path.name}.json"))]
+    files = store(frame, result, path)
     if options.figures and (frame["axis"] != "").any():
         from rebel_bench.speed.drawing import draw
 
@@ -80,18 +81,6 @@ def _studied(suites: tuple[Suite, ...], options: Bench, folder: Path) -> bool:
     assert studies[0].study is not None
     studies[0].study(options.scale, options.device, folder, options.figures, options.json)
     return True
-
-
-def _keep(result: dict[str, Any], path: Path) -> Path:
-    with whole_file(path) as temporary:
-        temporary.write_text(json_text(result) + "\n", encoding="utf-8")
-    return path
-
-
-def _store(frame: pd.DataFrame, path: Path) -> Path:
-    with whole_file(path) as temporary:
-        frame.to_parquet(temporary, index=False)
-    return path
 
 
 @contextmanager

@@ -15,12 +15,12 @@ import numpy as np
 from rich.console import Console
 
 import rebel_theory as rt
-from rebel_bench.atomic import whole_file
 from rebel_bench.speed.case import SpeedScale
 from rebel_bench.speed.machine import machine
 from rebel_bench.speed.measure import quartiles
 from rebel_bench.speed.neural.study import device_name
-from rebel_bench.tables import json_text, print_json, print_rows
+from rebel_bench.speed.stored import store_object
+from rebel_bench.tables import print_json, print_rows
 
 X, Y, INPUTS, HIDDEN = 16, 8, 4, (16,)
 PAIRS, ITERATIONS, ROUNDS = 64, 5, 5
@@ -62,9 +62,7 @@ def study(scale: SpeedScale, device: str, folder: Path, *, as_json: bool) -> Non
         "together": quartiles(rates[0]), "alone": quartiles(rates[1]), "ratio": ratio, "aim": AIM,
         "aim_is_for_this_device": device.startswith("cuda"), "kernel": kernel, "about": machine(),
     }  # fmt: skip
-    path = folder / f"torch-seeds.{scale}.json"
-    with whole_file(path) as temporary:
-        temporary.write_text(json_text(found) + "\n", encoding="utf-8")
+    path = store_object(found, folder / f"torch-seeds.{scale}.json")
     if as_json:
         print_json({**found, "files": [str(path)]})
     else:

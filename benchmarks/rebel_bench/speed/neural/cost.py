@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import pandas as pd
 from rich.console import Console
 
-from rebel_bench.atomic import whole_file
 from rebel_bench.fingerprint import code_of
 from rebel_bench.speed.case import SpeedScale
 from rebel_bench.speed.machine import machine
@@ -25,8 +24,9 @@ from rebel_bench.speed.neural.race import MEMORY, Runner, peak_memory
 from rebel_bench.speed.neural.show import STYLES
 from rebel_bench.speed.neural.sizes import METHODS, Size
 from rebel_bench.speed.neural.study import device_name
+from rebel_bench.speed.stored import store, store_table
 from rebel_bench.style import Venue, figure, save
-from rebel_bench.tables import json_text, print_json, print_rows
+from rebel_bench.tables import print_json, print_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,16 +93,11 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
             what = repr((size, name, version("torch"), code_of(Path(__file__))))
             parts.append(folder / f"neural-cost.{hashlib.sha256(what.encode()).hexdigest()[:16]}.part")
             if not parts[-1].is_file():
-                with whole_file(parts[-1]) as temporary:
-                    costs(size, device).to_parquet(temporary, index=False)
+                store_table(costs(size, device), parts[-1])
     frame = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
     rows = summarised(frame)
     found = {"rows": rows, "about": about}
-    files = [path.with_name(f"{path.name}.{end}") for end in ("parquet", "json")]
-    with whole_file(files[0]) as temporary:
-        frame.to_parquet(temporary, index=False)
-    with whole_file(files[1]) as temporary:
-        temporary.write_text(json_text(found) + "\n", encoding="utf-8")
+    files = store(frame, found, path)
     for part in parts:  # the next study measures again
         part.unlink()
     if figures:

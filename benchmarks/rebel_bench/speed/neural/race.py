@@ -19,6 +19,7 @@ import pandas as pd
 from rebel_bench.atomic import whole_file
 from rebel_bench.fingerprint import code_of
 from rebel_bench.speed.neural.sizes import METHODS, Setting, Size
+from rebel_bench.speed.stored import store_table
 
 TUNING_SEED = 1_000_003  # apart from those of the race, which are 0, 1, ...
 MEASURED = 3  # iterations of the look at memory
@@ -126,8 +127,7 @@ class Races:
             self.folder.mkdir(parents=True, exist_ok=True)
             unfinished = file.with_suffix(".race")
             found = race(self.size, task, settings, seed, self.device, unfinished)
-            with whole_file(file) as temporary:
-                found.to_parquet(temporary, index=False)
+            store_table(found, file)
             unfinished.unlink(missing_ok=True)
         return pd.read_parquet(file)
 
@@ -137,8 +137,7 @@ class Races:
         if not file.is_file():
             found = {m: peak_memory(self.size, task, m, s, self.device) for m, s in settings.items()}
             self.folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(file) as temporary:
-                pd.Series(found, name="bytes").rename_axis("method").reset_index().to_parquet(temporary, index=False)
+            store_table(pd.Series(found, name="bytes").rename_axis("method").reset_index(), file)
         table = pd.read_parquet(file)
         return dict(zip(table["method"], table["bytes"], strict=True))
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from rebel_bench.atomic import whole_file
 from rebel_bench.devices import require_device
 from rebel_bench.speed.case import SpeedScale
 from rebel_bench.speed.machine import machine
 from rebel_bench.speed.neural import sizes
 from rebel_bench.speed.neural.race import MEMORY, Races, at_edge
-from rebel_bench.tables import json_text, print_json
+from rebel_bench.speed.stored import store
+from rebel_bench.tables import print_json
 
 
 def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_json: bool) -> None:
@@ -58,12 +58,8 @@ def study(scale: SpeedScale, device: str, folder: Path, *, figures: bool, as_jso
     }  # fmt: skip
     path = folder / f"neural.{scale}"
     found = {"rows": rows.to_dict("records"), "tuning": pd.concat(scores).to_dict("records"), "about": about}
-    with whole_file(path.with_name(f"{path.name}.parquet")) as temporary:
-        frame.to_parquet(temporary, index=False)
-    with whole_file(path.with_name(f"{path.name}.json")) as temporary:
-        temporary.write_text(json_text(found) + "\n", encoding="utf-8")
+    files = store(frame, found, path)
     shutil.rmtree(races.folder)  # the next study measures again
-    files = [path.with_name(f"{path.name}.{end}") for end in ("parquet", "json")]
     from rebel_bench.speed.neural.show import draw, print_table
 
     if figures:
